@@ -55,4 +55,4 @@ def check_keys(given: Iterable[str], allowed: Iterable[str], what: str) -> None:
     for key in given:
         if key not in allowed:
             hint = did_you_mean(key, allowed)
-            raise ConfigError(f"unknown key {key!r} in {what}{hint or "."} Allowed: {', '.join(allowed)}.")
+            raise ConfigError(f"unknown key {key!r} in {what}{hint}. Allowed: {', '.join(allowed)}.")
