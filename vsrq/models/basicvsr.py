@@ -1,0 +1,102 @@
+"""BasicVSR, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from mmagic.models.editors import BasicVSRNet as MMagicBasicVSRNet
+from mmagic.models.utils import flow_warp
+from torch import Tensor
+
+from vsrq.models.stepwise import StepwiseVSR, check_clip, clip_flows, is_mirror_extended
+from vsrq.registry import MODELS
+
+
+class PreviousFrame(NamedTuple):
+    """What a branch remembers of its previous call.
+
+    Attributes:
+        feat: The feature it returned, (n, c, h, w).
+        flow: Flow from the current frame to that call's frame, (n, 2, h, w) in pixels.
+    """
+
+    feat: Tensor
+    flow: Tensor
+
+
+@MODELS.register_module()
+class BasicVSRNet(StepwiseVSR, MMagicBasicVSRNet):
+    """BasicVSR split into steps; parameters and arguments as in mmagic.
+
+    Frames of any size are taken as they are: the flow network resizes what it needs.
+
+    Reference: Chan et al., BasicVSR (CVPR 2021).
+    """
+
+    branches = ("backward", "forward")
+    roles: ClassVar[dict[str, str]] = {
+        "spynet.*": "flow",
+        "backward_resblocks.*": "trunk",
+        "forward_resblocks.*": "trunk",
+        "fusion": "fusion",
+        "upsample[12].*": "tail",
+        "conv_hr": "tail",
+        "conv_last": "tail",
+    }
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Upscale every frame; see :meth:`StepwiseVSR.upscale`."""
+        check_clip(clip)
+        frames = clip.unbind(1)
+        last = len(frames) - 1
+        backward_flows, forward_flows = clip_flows(self.flow, frames, mirrored=is_mirror_extended(clip))
+
+        backward: list[Tensor] = []
+        for i in range(last, -1, -1):
+            memory = PreviousFrame(backward[-1], backward_flows[i]) if i < last else None
+            backward.append(self.propagate("backward", frames[i], memory))
+        backward.reverse()
+
+        outputs = []
+        for i, frame in enumerate(frames):
+            memory = PreviousFrame(feat, forward_flows[i - 1]) if i else None
+            feat = self.propagate("forward", frame, memory)
+            outputs.append(self.reconstruct((backward[i], feat), frame))
+        return torch.stack(outputs, dim=1)
+
+    def upscale(self, clip: Tensor) -> Tensor:
+        """Upscale every frame; the same as :meth:`forward`."""
+        return self.forward(clip)
+
+    def flow(self, frame: Tensor, neighbour: Tensor) -> Tensor:
+        """Return the optical flow (n, 2, h, w) in pixels from ``frame`` to ``neighbour``, both (n, 3, h, w)."""
+        return self.spynet(frame, neighbour)
+
+    def propagate(self, branch: str, frame: Tensor, memory: PreviousFrame | None) -> Tensor:
+        """Run one step of a branch.
+
+        Args:
+            branch: One of ``branches``.
+            frame: (n, 3, h, w).
+            memory: None at the first step of a clip.
+
+        Returns:
+            The feature (n, c, h, w).
+        """
+        if memory is None:
+            n, _, h, w = frame.shape
+            warped = frame.new_zeros(n, self.mid_channels, h, w)
+        else:
+            warped = flow_warp(memory.feat, memory.flow.permute(0, 2, 3, 1))
+        blocks = self.backward_resblocks if branch == "backward" else self.forward_resblocks
+        return blocks(torch.cat([frame, warped], dim=1))
+
+    def reconstruct(self, feats: Sequence[Tensor], frame: Tensor) -> Tensor:
+        """Turn the features of both branches and the frame (n, 3, h, w) into the frame (n, 3, 4h, 4w)."""
+        out = self.lrelu(self.fusion(torch.cat(list(feats), dim=1)))
+        out = self.lrelu(self.upsample1(out))
+        out = self.lrelu(self.upsample2(out))
+        out = self.lrelu(self.conv_hr(out))
+        return self.conv_last(out) + self.img_upsample(frame)
