@@ -1,0 +1,199 @@
+"""The honest price of a network: bit operations, element-wise overhead, storage.
+
+BOPs of one layer call = multiply-accumulates x weight bits x activation bits; layers left float count as
+32 x 32. Everything that runs is counted, nothing is left out. Simulated: BOPs are no milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vsrq.quant.calibratable import calibratables
+from vsrq.quant.layers import QUANT_LAYERS, QuantLayer
+from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
+from vsrq.quant.recorder import Call, record, recording
+from vsrq.quant.rules import first_match
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Cost of one layer over the measured clip.
+
+    Attributes:
+        name: Module name.
+        role: What the layer does in its network; empty if unknown.
+        calls: Number of calls by kind (``float``, ``frame``, ``key``, ``residual``).
+        macs: Multiply-accumulates of all calls.
+        bops: Bit operations of all calls.
+        elementwise: Extra element operations of residual calls.
+    """
+
+    name: str
+    role: str
+    calls: Mapping[str, int]
+    macs: int
+    bops: int
+    elementwise: int
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """Cost of one clip.
+
+    Attributes:
+        layers: One entry per layer that ran.
+        frames: Frames of the clip, over all samples of the batch.
+        bops_per_frame: Bit operations of each time step of a layer: entry k sums the k-th share of every layer's
+            calls. A backward branch computes its k-th step on the k-th frame from the end, so a peak found here
+            is that of a network whose branches meet their key frames together.
+        storage_bits: Parameters x bits, plus 32-bit scales and 8-bit zero points.
+        state_bytes: Temporal state at the end of the clip, 0 if there is none.
+    """
+
+    layers: tuple[LayerCost, ...]
+    frames: int
+    bops_per_frame: tuple[float, ...]
+    storage_bits: int
+    state_bytes: int = 0
+
+    def macs(self, exclude_roles: tuple[str, ...] = ()) -> int:
+        """Multiply-accumulates of the clip, without the layers of some roles."""
+        return sum(layer.macs for layer in self.layers if layer.role not in exclude_roles)
+
+    def bops(self, exclude_roles: tuple[str, ...] = ()) -> int:
+        """Bit operations of the clip, without the layers of some roles."""
+        return sum(layer.bops for layer in self.layers if layer.role not in exclude_roles)
+
+    def bops_per_mac(self, exclude_roles: tuple[str, ...] = ()) -> float:
+        """Amortized bit operations per multiply-accumulate."""
+        return self.bops(exclude_roles) / max(self.macs(exclude_roles), 1)
+
+    @property
+    def equivalent_bits(self) -> float:
+        """Uniform bit width of the same price: sqrt(BOPs / MAC)."""
+        return math.sqrt(self.bops_per_mac())
+
+    @property
+    def average_bops(self) -> float:
+        """Bit operations per frame."""
+        return self.bops() / self.frames
+
+    @property
+    def peak_bops(self) -> float:
+        """Bit operations of the dearest frame."""
+        return max(self.bops_per_frame, default=0.0)
+
+    @property
+    def elementwise(self) -> int:
+        """Extra element operations of residual calls, whole clip."""
+        return sum(layer.elementwise for layer in self.layers)
+
+
+def measure(
+    model: nn.Module,
+    clip: Tensor,
+    *,
+    run: Callable[[Tensor], object] | None = None,
+    roles: Mapping[str, str] | None = None,
+    state_bytes: Callable[[], int] = lambda: 0,
+) -> CostReport:
+    """Run one clip and count what was computed.
+
+    Args:
+        model: Network, quantized or float.
+        clip: Frames, ``(n, t, c, h, w)``.
+        run: How to run the clip; ``model(clip)`` by default.
+        roles: Glob patterns over layer names to roles.
+        state_bytes: Returns the size of the temporal state after the run.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    with torch.no_grad(), recording() as log, _float_layers_report(model):
+        (run or model)(clip)
+    steps = clip.shape[1]
+    per_layer: dict[str, list[Call]] = defaultdict(list)
+    for call in log.calls:
+        per_layer[names[id(call.layer)]].append(call)
+    return CostReport(
+        layers=tuple(_layer_cost(name, calls, roles or {}) for name, calls in per_layer.items()),
+        frames=clip.shape[0] * steps,
+        bops_per_frame=_bops_per_frame(per_layer, steps, clip.shape[0]),
+        storage_bits=storage_bits(model),
+        state_bytes=state_bytes(),
+    )
+
+
+def _bops(call: Call) -> int:
+    return call.macs * call.weight_bits * call.act_bits
+
+
+def _layer_cost(name: str, calls: list[Call], roles: Mapping[str, str]) -> LayerCost:
+    kinds: dict[str, int] = defaultdict(int)
+    for call in calls:
+        kinds[call.kind] += 1
+    pattern = first_match(name, roles)
+    return LayerCost(
+        name=name,
+        role=roles[pattern] if pattern else "",
+        calls=dict(kinds),
+        macs=sum(call.macs for call in calls),
+        bops=sum(map(_bops, calls)),
+        elementwise=sum(call.elementwise for call in calls),
+    )
+
+
+def _bops_per_frame(per_layer: Mapping[str, list[Call]], steps: int, batch: int) -> tuple[float, ...]:
+    """Spread each layer's calls over the frames in order; several calls per frame fall together."""
+    totals = [0.0] * steps
+    for calls in per_layer.values():
+        per_step = max(1, math.ceil(len(calls) / steps))
+        for index, call in enumerate(calls):
+            totals[min(index // per_step, steps - 1)] += _bops(call) / batch
+    return tuple(totals)
+
+
+@contextmanager
+def _float_layers_report(model: nn.Module) -> Iterator[None]:
+    """Let float layers of quantizable types report their calls, as quantized ones do by themselves."""
+
+    def report(module: nn.Module, _inputs: object, output: Tensor) -> None:
+        macs = output.numel() * module.weight[0].numel()  # type: ignore[index,union-attr]
+        record(Call(module, "float", macs, FLOAT_BITS, FLOAT_BITS))
+
+    handles = [
+        module.register_forward_hook(report)
+        for module in model.modules()
+        if type(module) in QUANT_LAYERS and not isinstance(module, QuantLayer)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def storage_bits(model: nn.Module) -> int:
+    """Bits to store the parameters: quantized weights at their key-frame width, the rest at 32 bit.
+
+    A residual weight grid of another width needs a second copy of the weight, which is counted. Scales count
+    32 bit, zero points of affine grids 8 bit.
+    """
+    total = 32 * sum(parameter.numel() for parameter in model.parameters())
+    for module in model.modules():
+        if not isinstance(module, QuantLayer):
+            continue
+        widths = {module.weight_quantizer.bits}
+        residual = getattr(module, "residual_weight_quantizer", None)
+        if residual is not None:
+            widths.add(residual.bits)
+        total += module.weight.numel() * (sum(widths) - 32)
+    for _, quantizer in calibratables(model):
+        if isinstance(quantizer, UniformQuantizer) and quantizer.bits != FLOAT_BITS:
+            total += quantizer.scale.numel() * (32 if quantizer.symmetric else 40)
+    return total

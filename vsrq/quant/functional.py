@@ -1,0 +1,144 @@
+"""Pure maths of uniform quantization: grids, scales, fake quantization, range search.
+
+Convention: ``q = clip(round(v / s) + z, qmin, qmax)`` and ``v^ = s (q - z)``. Zero is always on the grid exactly, so
+that zero padding and zero residuals stay zero.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MIN_SCALE = torch.finfo(torch.float32).tiny * 2**16  # keeps 1/scale finite in float32
+
+
+def grid_limits(bits: int, *, signed: bool) -> tuple[int, int]:
+    """Return ``(qmin, qmax)`` of a two's complement (signed) or natural (unsigned) grid.
+
+    Args:
+        bits: Bit width, 1 or more.
+        signed: Two's complement if true.
+    """
+    if signed:
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    return 0, 2**bits - 1
+
+
+def symmetric_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Tensor, Tensor]:
+    """Scale of the symmetric grid that covers ``[low, high]``; the zero point is 0.
+
+    Args:
+        low: Lower ends, shape ``(c,)``.
+        high: Upper ends, shape ``(c,)``.
+        qmin: Smallest code.
+        qmax: Largest code.
+
+    Returns:
+        Scale, shape ``(c,)``, and zero point (int32 zeros), shape ``(c,)``.
+    """
+    scale = high.clamp(min=0) / qmax
+    if qmin < 0:
+        scale = torch.maximum(scale, low.clamp(max=0) / qmin)
+    return scale.clamp(min=MIN_SCALE), torch.zeros_like(scale, dtype=torch.int32)
+
+
+def affine_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of the affine grid that covers ``[min(low, 0), max(high, 0)]``.
+
+    The zero point is rounded to a code, which moves the covered interval by at most half a step.
+
+    Args:
+        low: Lower ends, shape ``(c,)``.
+        high: Upper ends, shape ``(c,)``.
+        qmin: Smallest code.
+        qmax: Largest code.
+
+    Returns:
+        Scale, shape ``(c,)``, and zero point (int32), shape ``(c,)``.
+    """
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = ((high - low) / (qmax - qmin)).clamp(min=MIN_SCALE)
+    zero_point = (qmin - torch.round(low / scale)).clamp(qmin, qmax).to(torch.int32)
+    return scale, zero_point
+
+
+def fake_quantize(
+    x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, axis: int | None = None
+) -> Tensor:
+    """Round ``x`` to the grid and back; straight-through gradient inside the range, zero outside.
+
+    The operator is PyTorch's own, so that export recognises it.
+
+    Args:
+        x: Values, any shape.
+        scale: Step, shape ``(1,)`` per tensor or ``(x.shape[axis],)`` per channel.
+        zero_point: Code of zero, same shape, int32.
+        qmin: Smallest code.
+        qmax: Largest code.
+        axis: Channel axis, or ``None`` for one grid per tensor.
+    """
+    if axis is None:
+        return torch.fake_quantize_per_tensor_affine(x, scale.reshape(()), zero_point.reshape(()), qmin, qmax)
+    return torch.fake_quantize_per_channel_affine(x, scale, zero_point, axis, qmin, qmax)
+
+
+def _rounding_error(values: Tensor, counts: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    """Weighted squared error of quantizing ``values`` (c, k) with candidates ``scale`` (c, m): shape (c, m)."""
+    s, z = scale[:, :, None], zero_point[:, :, None]
+    v = values[:, None, :]
+    codes = (torch.round(v / s) + z).clamp_(qmin, qmax)
+    return ((codes - z).mul_(s).sub_(v).square_() * counts[:, None, :]).sum(-1)
+
+
+def mse_range(
+    values: Tensor, counts: Tensor, qmin: int, qmax: int, *, symmetric: bool, steps: int = 12
+) -> tuple[Tensor, Tensor]:
+    """Clip range that minimises the squared quantization error of weighted samples (MSE / OMSE).
+
+    A grid search over the shrink factors of both ends, refined once around the best pair. One-sided data
+    search one end only.
+
+    Args:
+        values: Samples (for instance centres of histogram bins), shape ``(c, k)``.
+        counts: Weight of each sample, shape ``(c, k)``.
+        qmin: Smallest code.
+        qmax: Largest code.
+        symmetric: Both ends shrink together (zero point 0); otherwise independently.
+        steps: Candidates per end in the coarse search.
+
+    Returns:
+        Lower and upper ends, shape ``(c,)`` each, with ``low <= 0 <= high``.
+    """
+    seen = counts > 0
+    low = torch.where(seen, values, 0).amin(-1).clamp(max=0)
+    high = torch.where(seen, values, 0).amax(-1).clamp(min=0)
+    qparams = symmetric_qparams if symmetric else affine_qparams
+    rows = torch.arange(len(values), device=values.device)
+
+    def search(low_factor: Tensor, high_factor: Tensor) -> tuple[Tensor, Tensor]:
+        candidates_low, candidates_high = low[:, None] * low_factor, high[:, None] * high_factor
+        scale, zero_point = qparams(candidates_low, candidates_high, qmin, qmax)
+        best = _rounding_error(values, counts, scale, zero_point, qmin, qmax).argmin(-1)
+        return low_factor.expand_as(scale)[rows, best], high_factor.expand_as(scale)[rows, best]
+
+    def pairs(low_axis: Tensor, high_axis: Tensor) -> tuple[Tensor, Tensor]:
+        """All combinations of two axes of factors, shape (c, steps**2)."""
+        a = low_axis[:, :, None].expand(-1, -1, high_axis.shape[1])
+        b = high_axis[:, None, :].expand(-1, low_axis.shape[1], -1)
+        return a.flatten(1), b.flatten(1)
+
+    coarse = torch.linspace(1 / steps, 1, steps, device=values.device).expand(len(values), -1)
+    fine = torch.linspace(-0.75, 0.75, 7, device=values.device) / steps
+    one_sided = bool((low == 0).all() or (high == 0).all())
+    if symmetric or one_sided:
+        dense = torch.linspace(0.2 / steps, 1, 5 * steps, device=values.device).expand(len(values), -1)
+        best_low, best_high = search(dense, dense)
+    else:
+        best_low, best_high = search(*pairs(coarse, coarse))
+        best_low, best_high = search(
+            *pairs(
+                (best_low[:, None] + fine).clamp(1e-3, 1),
+                (best_high[:, None] + fine).clamp(1e-3, 1),
+            )
+        )
+    return low * best_low, high * best_high

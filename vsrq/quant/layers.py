@@ -1,0 +1,206 @@
+"""Quantized layers: a float parameter, a weight quantizer and an activation quantizer each.
+
+They are built from a float layer, take over its parameters (not copies) and its children, and keep its
+names, so that a float checkpoint loads into a quantized network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vsrq.quant.quantizer import UniformQuantizer
+from vsrq.quant.recorder import Call, Kind, is_recording, record
+
+QuantizerConfig = dict[str, Any]
+
+
+class QuantLayer(nn.Module):
+    """What all quantized layers share.
+
+    Attributes:
+        weight_quantizer: Per output channel unless configured otherwise.
+        act_quantizer: Of the layer's input.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    weight_quantizer: UniformQuantizer
+    act_quantizer: UniformQuantizer
+
+    def add_quantizers(self, weight: QuantizerConfig, act: QuantizerConfig) -> None:
+        """Attach the quantizers described by two configs (see :func:`weight_quantizer`)."""
+        self.weight_quantizer = weight_quantizer(weight, self.weight)
+        self.act_quantizer = UniformQuantizer(**act).to(self.weight.device)
+
+    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Apply the layer's linear map with ``weight`` and without the bias."""
+        raise NotImplementedError
+
+    def add_bias(self, y: Tensor) -> Tensor:
+        """Return ``y`` plus the bias as a new tensor."""
+        raise NotImplementedError
+
+    def count_macs(self, y: Tensor) -> int:
+        """Multiply-accumulates of one call with output ``y``."""
+        raise NotImplementedError
+
+    def report(self, kind: Kind, y: Tensor, weight: UniformQuantizer, act: UniformQuantizer, **extra: int) -> None:
+        """Tell the recorder, if there is one, what this call computed."""
+        if is_recording():
+            record(Call(self, kind, self.count_macs(y), weight.bits, act.bits, **extra))
+
+    def frame_kind(self) -> Kind:
+        """How a call counts that stands on its own."""
+        both_float = self.weight_quantizer.bits == self.act_quantizer.bits == 32
+        return "float" if both_float else "frame"
+
+
+def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> UniformQuantizer:
+    """Build a weight quantizer; ``axis`` in the config makes it per channel, its size comes from the weight."""
+    axis = config.get("axis")
+    size = None if axis is None else weight.shape[axis]
+    return UniformQuantizer(**config, num_channels=size).to(weight.device)
+
+
+class QuantConv2d(QuantLayer, nn.Conv2d):
+    """Convolution with quantized weight and input; input ``(n, c, h, w)``."""
+
+    @classmethod
+    def from_float(cls, layer: nn.Conv2d, weight: QuantizerConfig, act: QuantizerConfig) -> QuantConv2d:
+        """Take over a float convolution.
+
+        Args:
+            layer: The float layer; its parameters are shared, not copied.
+            weight: Arguments of the weight's :class:`UniformQuantizer`.
+            act: Arguments of the input's :class:`UniformQuantizer`.
+        """
+        with torch.device("meta"):
+            new = cls(
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,  # type: ignore[arg-type]
+                stride=layer.stride,  # type: ignore[arg-type]
+                padding=layer.padding,  # type: ignore[arg-type]
+                dilation=layer.dilation,  # type: ignore[arg-type]
+                groups=layer.groups,
+                bias=layer.bias is not None,
+                padding_mode=layer.padding_mode,
+            )
+        return _take_over(new, layer, weight, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve the quantized input with the quantized weight."""
+        y = self._conv_forward(self.act_quantizer(x), self.weight_quantizer(self.weight), self.bias)
+        self.report(self.frame_kind(), y, self.weight_quantizer, self.act_quantizer)
+        return y
+
+    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See :meth:`QuantLayer.linear`."""
+        return self._conv_forward(x, weight, None)
+
+    def add_bias(self, y: Tensor) -> Tensor:
+        """See :meth:`QuantLayer.add_bias`."""
+        return y.clone() if self.bias is None else y + self.bias[:, None, None]
+
+    def count_macs(self, y: Tensor) -> int:
+        """See :meth:`QuantLayer.count_macs`."""
+        return y.numel() * self.weight[0].numel()
+
+
+class QuantLinear(QuantLayer, nn.Linear):
+    """Fully connected layer with quantized weight and input; input ``(..., in_features)``."""
+
+    @classmethod
+    def from_float(cls, layer: nn.Linear, weight: QuantizerConfig, act: QuantizerConfig) -> QuantLinear:
+        """Take over a float layer; see :meth:`QuantConv2d.from_float`."""
+        with torch.device("meta"):
+            new = cls(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        return _take_over(new, layer, weight, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply the quantized input by the quantized weight."""
+        y = F.linear(self.act_quantizer(x), self.weight_quantizer(self.weight), self.bias)
+        self.report(self.frame_kind(), y, self.weight_quantizer, self.act_quantizer)
+        return y
+
+    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See :meth:`QuantLayer.linear`."""
+        return F.linear(x, weight)
+
+    def add_bias(self, y: Tensor) -> Tensor:
+        """See :meth:`QuantLayer.add_bias`."""
+        return y.clone() if self.bias is None else y + self.bias
+
+    def count_macs(self, y: Tensor) -> int:
+        """See :meth:`QuantLayer.count_macs`."""
+        return y.numel() * self.in_features
+
+
+class DeformableLayer(Protocol):
+    """What :class:`QuantDeformConv2d` asks of a float modulated deformable convolution."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    stride: Any
+    padding: Any
+    dilation: Any
+    groups: int
+    deform_groups: int
+    op: Callable[..., Tensor]
+
+
+class QuantDeformConv2d(QuantLayer):
+    """Modulated deformable convolution (DCNv2) with quantized weight and input.
+
+    Offsets and mask stay float: they are positions, not signals. Not linear in time (the offsets move), so
+    there is no residual variant.
+    """
+
+    def __init__(self, layer: DeformableLayer) -> None:
+        super().__init__()
+        self.op = layer.op
+        self.geometry = (layer.stride, layer.padding, layer.dilation, layer.groups, layer.deform_groups)
+
+    @classmethod
+    def from_float(cls, layer: nn.Module, weight: QuantizerConfig, act: QuantizerConfig) -> QuantDeformConv2d:
+        """Take over a float layer; see :meth:`QuantConv2d.from_float`."""
+        return _take_over(cls(layer), layer, weight, act)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """Sample and convolve.
+
+        Args:
+            x: Input, ``(n, c, h, w)``.
+            offset: Displacements in pixels, ``(n, 2 g k, h, w)``, order y0, x0, y1, x1, ...
+            mask: Modulation in [0, 1], ``(n, g k, h, w)``.
+        """
+        weight = self.weight_quantizer(self.weight)
+        y = self.op(self.act_quantizer(x), offset, mask, weight, self.bias, *self.geometry)
+        self.report(self.frame_kind(), y, self.weight_quantizer, self.act_quantizer)
+        return y
+
+    def count_macs(self, y: Tensor) -> int:
+        """See :meth:`QuantLayer.count_macs`."""
+        return y.numel() * self.weight[0].numel()
+
+
+def _take_over(new: Any, layer: nn.Module, weight: QuantizerConfig, act: QuantizerConfig) -> Any:
+    """Move parameters and children of ``layer`` into ``new`` and attach its quantizers."""
+    new.weight, new.bias = layer.weight, layer.bias
+    for name, child in layer.named_children():
+        new.add_module(name, child)
+    new.add_quantizers(weight, act)
+    return new.train(layer.training)
+
+
+QUANT_LAYERS: dict[type[nn.Module], type[QuantLayer]] = {nn.Conv2d: QuantConv2d, nn.Linear: QuantLinear}
+
+
+def register_quant_layer(float_type: type[nn.Module], quant_type: type[QuantLayer]) -> None:
+    """Make :func:`vsrq.quant.prepare` swap ``float_type`` (exactly, not its subclasses) by ``quant_type``."""
+    QUANT_LAYERS[float_type] = quant_type

@@ -1,0 +1,122 @@
+"""Turn frame-quantized layers into residual ones, by rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from vsrq.errors import ConfigError
+from vsrq.quant.calibratable import name_calibratables
+from vsrq.quant.layers import QuantLayer
+from vsrq.quant.prepare import DEFAULT_ACT, DEFAULT_WEIGHT, swap_layers
+from vsrq.quant.rules import Rule, RuleBook, merge
+from vsrq.residual.layers import RESIDUAL_LAYERS, ResidualLayer
+from vsrq.residual.prediction import LeakyPrediction
+from vsrq.residual.schedule import KeyFrameSchedule
+
+
+@dataclass(frozen=True)
+class ResidualRow:
+    """One line of the table :func:`convert_residual` returns."""
+
+    name: str
+    key_weight_bits: int
+    key_act_bits: int
+    residual_weight_bits: int
+    residual_act_bits: int
+
+
+def convert_residual(
+    model: nn.Module,
+    *,
+    weight: Mapping[str, Any] | None = None,
+    act: Mapping[str, Any] | None = None,
+    period: int | None = None,
+    warmup: int = 1,
+    coefficient: float | Literal["calibrated"] = "calibrated",
+    rules: Iterable[Rule] = (),
+) -> list[ResidualRow]:
+    """Give quantized linear layers a temporal residual, in place.
+
+    The key frames keep the recipe of :func:`vsrq.quant.prepare`. Layers that are not linear in time (deformable
+    convolutions) and layers left float stay as they are.
+
+    Args:
+        model: Network prepared by :func:`vsrq.quant.prepare`, changed in place.
+        weight: Arguments of the residual weight quantizers, on top of the defaults of ``prepare``.
+        act: Arguments of the residual quantizers, on top of 8 bit, affine, per tensor, MSE.
+        period: Distance of key frames in calls; ``None`` for none after the first ones.
+        warmup: Number of first calls that are key frames.
+        coefficient: Of the prediction: ``'calibrated'`` per layer, or a number in [0, 1].
+        rules: Mappings with ``pattern`` and any of ``weight``, ``act``, ``period``, ``warmup``,
+            ``coefficient``, ``residual`` (``False`` keeps frame quantization); the first match wins.
+
+    Returns:
+        The table, one row per residual layer.
+
+    Raises:
+        ConfigError: A rule matches nothing or names a layer that is not linear, a key is unknown or a value out
+            of range, or the network has no quantized linear layer.
+    """
+    base = dict(
+        weight=merge(DEFAULT_WEIGHT, weight),
+        act=merge(DEFAULT_ACT, act),
+        period=period,
+        warmup=warmup,
+        coefficient=coefficient,
+    )
+    book = RuleBook(rules, [*base, "residual"])
+    quantized = {name: m for name, m in model.named_modules() if isinstance(m, QuantLayer)}
+    linear = [name for name, module in quantized.items() if type(module) in RESIDUAL_LAYERS]
+    if not linear:
+        raise ConfigError("residual quantization needs quantized convolutions or linear layers; call prepare() first.")
+    _refuse_nonlinear(book, quantized)
+
+    def swap(name: str, module: nn.Module) -> nn.Module:
+        settings = book.settings(name)
+        if not settings.pop("residual", True):
+            return module
+        for key in ("weight", "act"):
+            settings[key] = merge(base[key], settings.get(key))  # type: ignore[arg-type]
+        recipe = merge(base, settings)
+        try:
+            return RESIDUAL_LAYERS[type(module)].from_quant(  # type: ignore[index]
+                module,  # type: ignore[arg-type]
+                weight=recipe["weight"],
+                act=recipe["act"],
+                prediction=LeakyPrediction(recipe["coefficient"]),
+                schedule=KeyFrameSchedule(period=recipe["period"], warmup=recipe["warmup"]),
+            )
+        except (ConfigError, TypeError) as error:
+            raise ConfigError(f"layer {name}: {error}") from error
+
+    swap_layers(model, lambda module: type(module) in RESIDUAL_LAYERS, swap)
+    book.check_all_used(linear)
+    name_calibratables(model)
+    return [
+        ResidualRow(
+            name,
+            m.weight_quantizer.bits,
+            m.act_quantizer.bits,
+            m.residual_weight_quantizer.bits,
+            m.residual_act_quantizer.bits,
+        )
+        for name, m in model.named_modules()
+        if isinstance(m, ResidualLayer)
+    ]
+
+
+def _refuse_nonlinear(book: RuleBook, quantized: Mapping[str, QuantLayer]) -> None:
+    """Raise for a rule that asks for residuals on a layer that is not linear in time."""
+    for name, module in quantized.items():
+        if type(module) in RESIDUAL_LAYERS:
+            continue
+        settings = book.settings(name)
+        if settings and settings.get("residual", True) and book.is_exact(name):
+            raise ConfigError(
+                f"layer {name} is a {type(module).__name__}, which is not linear in time: it can only be quantized "
+                "per frame. Remove the rule or set residual=False."
+            )
