@@ -1,0 +1,53 @@
+"""Images stored in an LMDB folder, keys as ``clip/frame`` (BasicSR's layout)."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsrq.errors import DataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import lmdb
+
+
+def lmdb_keys(path: str) -> list[str]:
+    """Return every key of the database, sorted.
+
+    Raises:
+        DataError: ``path`` is not an LMDB folder.
+        MissingDependencyError: lmdb is not installed.
+    """
+    with _environment(path, os.getpid()).begin() as transaction:
+        return [key.decode() for key in transaction.cursor().iternext(keys=True, values=False)]
+
+
+def lmdb_get(path: str, key: str) -> bytes:
+    """Return the value of one key.
+
+    Raises:
+        DataError: ``path`` is not an LMDB folder or has no such key.
+        MissingDependencyError: lmdb is not installed.
+    """
+    with _environment(path, os.getpid()).begin() as transaction:
+        value = transaction.get(key.encode())
+    if value is None:
+        raise DataError(f"{path}: has no key {key!r}; the list file and the database do not belong together")
+    return value
+
+
+@lru_cache(maxsize=16)
+def _environment(path: str, process: int) -> lmdb.Environment:
+    """Open a database once per process: an environment must not be used across a fork."""
+    try:
+        import lmdb
+    except ImportError as error:
+        raise MissingDependencyError("reading LMDB data needs the package lmdb: pip install lmdb") from error
+    if not (Path(path) / "data.mdb").is_file():
+        raise DataError(f"{path}: not an LMDB folder, data.mdb is missing; check the path")
+    try:
+        return lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
+    except lmdb.Error as error:
+        raise DataError(f"{path}: cannot be opened as LMDB ({error})") from error
