@@ -189,9 +189,10 @@ def _check_intervals(intervals: Sequence[int]) -> list[int]:
 
 
 def _check_span(clip: str, length: int, count: int, interval: int) -> None:
-    if (count - 1) * interval >= length:
+    span = (count - 1) * interval + 1
+    if span > length:
         raise DataError(
-            f"clip {clip}: {length} frames, but {count} frames at interval {interval} span {(count - 1) * interval + 1}; "
+            f"clip {clip}: {length} frames, but {count} frames at interval {interval} span {span}; "
             "lower num_input_frames or the interval, or leave the clip out"
         )
 

@@ -80,7 +80,7 @@ def video_addresses(path: str) -> list[str]:
     Raises:
         DataError: The video is unreadable or truncated.
     """
-    return [f"{path}#{number}" for number in range(len(index_video(path).times))]
+    return [f"{path}#{number}" for number in range(index_video(path).num_frames)]
 
 
 def clip_of(address: str) -> str:

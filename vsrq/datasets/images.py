@@ -61,6 +61,6 @@ def _to_rgb(image: Image.Image, content: bytes, name: str) -> np.ndarray:
         raise DataError(f"{name}: {depth} is not supported; allowed is 8-bit grey or RGB: convert the image")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(image.getchannel("A")).min() < 255:
             raise DataError(f"{name}: has transparent pixels; flatten it onto a background or remove the alpha channel")
     return np.array(image.convert("RGB"))

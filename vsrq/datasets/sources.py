@@ -118,9 +118,7 @@ class LmdbSource:
         """
         for name in self._clips:
             if name.count("/") + 1 != depth:
-                raise DataError(
-                    f"{self._path}: clip {name!r} has another depth than {depth}; set depth to fit the keys"
-                )
+                raise DataError(f"{self._path}: clip {name!r} has not {depth} parts; set depth to fit the keys")
         return sorted(self._clips, key=natural_order)
 
     def frames(self, name: str) -> list[str]:

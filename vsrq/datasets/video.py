@@ -24,8 +24,11 @@ class VideoIndex(NamedTuple):
 
     height: int
     width: int
-    times: tuple[int | None, ...]
-    """Presentation times of the frames in display order, in units of the stream's time base."""
+    num_frames: int
+    """Number of frames shown."""
+    times: tuple[int, ...] | None
+    """Presentation times of the frames in display order, in units of the stream's time base; ``None`` where the
+    container does not give every frame its own."""
 
 
 def read_video(path: str | os.PathLike, *, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -46,7 +49,7 @@ def read_video(path: str | os.PathLike, *, start: int = 0, stop: int | None = No
         MissingDependencyError: PyAV is not installed.
     """
     index = index_video(path)
-    total = len(index.times)
+    total = index.num_frames
     stop = total if stop is None else stop
     if not 0 <= start < stop <= total:
         raise DataError(f"{path}: frames {start}..{stop} asked for, but the video has {total}; need 0 <= start < stop")
@@ -95,8 +98,8 @@ def _index(path: str, modified: int) -> VideoIndex:
         raise DataError(f"{path}: truncated: {promised} frames promised, {found} found; fetch it again")
     if not times:
         raise DataError(f"{path}: holds no frames")
-    known = all(time is not None for time in times)
-    return VideoIndex(height, width, tuple(sorted(times) if known else times))
+    distinct = {time for time in times if time is not None}
+    return VideoIndex(height, width, len(times), tuple(sorted(distinct)) if len(distinct) == len(times) else None)
 
 
 @contextmanager
@@ -119,8 +122,8 @@ def _open(path: str | os.PathLike) -> Iterator[InputContainer]:
 
 
 def _decode_from_key_frame(path, index: VideoIndex, start: int, stop: int) -> list[np.ndarray] | None:
-    """Return the frames, or None where frame times are missing, repeated or not met after seeking."""
-    if start == 0 or None in index.times or len(set(index.times)) < len(index.times):
+    """Return the frames, or None where seeking gains nothing, is impossible or misses a frame."""
+    if start == 0 or index.times is None:
         return None
     wanted = {time: position for position, time in enumerate(index.times[start:stop])}
     found: dict[int, np.ndarray] = {}

@@ -16,7 +16,7 @@ from vsrq.evaluation.functional import psnr, ssim
 from vsrq.registry import METRICS
 
 
-class _ClipMetric(BaseSampleWiseMetric):
+class ClipMetric(BaseSampleWiseMetric):
     """A score per frame, averaged over the frames of a clip, then over clips.
 
     Consumes what mmagic's metrics consume: per sample a dict with ``gt_img`` and ``output.pred_img``, ``(t, 3, h, w)``
@@ -115,10 +115,8 @@ class _ClipMetric(BaseSampleWiseMetric):
 
 
 @METRICS.register_module()
-class PSNR(_ClipMetric):
-    __doc__ = "Peak signal-to-noise ratio in dB (:func:`vsrq.evaluation.functional.psnr`).\n\n" + (
-        _ClipMetric.__doc__ or ""
-    )
+class PSNR(ClipMetric):
+    """Peak signal-to-noise ratio in dB (:func:`vsrq.evaluation.functional.psnr`); arguments of :class:`ClipMetric`."""
 
     metric = "PSNR"
 
@@ -128,8 +126,8 @@ class PSNR(_ClipMetric):
 
 
 @METRICS.register_module()
-class SSIM(_ClipMetric):
-    __doc__ = "Structural similarity (:func:`vsrq.evaluation.functional.ssim`).\n\n" + (_ClipMetric.__doc__ or "")
+class SSIM(ClipMetric):
+    """Structural similarity (:func:`vsrq.evaluation.functional.ssim`); arguments of :class:`ClipMetric`."""
 
     metric = "SSIM"
 
