@@ -1,0 +1,24 @@
+"""What the command-line tools call: whole jobs, from a config file to their result.
+
+The names are imported on first use, so that a tool can parse its arguments and report a missing package
+in one line.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vsrq.apis.check import check_config
+    from vsrq.apis.config import load_config
+    from vsrq.apis.evaluation import evaluate
+    from vsrq.apis.training import train
+
+_HOMES = {"check_config": "check", "evaluate": "evaluation", "load_config": "config", "train": "training"}
+
+__all__ = ["check_config", "evaluate", "load_config", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

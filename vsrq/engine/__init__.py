@@ -1,0 +1,20 @@
+"""What vsrq adds to MMEngine's Runner: loops, hooks, the optimizer wrapper for mixed precision."""
+
+from vsrq.engine import registries  # noqa: F401  the empty nodes of scope vsrq
+from vsrq.engine.amp import AmpOptimWrapper
+from vsrq.engine.exact_resume import ExactResumeHook
+from vsrq.engine.freeze import FreezeHook
+from vsrq.engine.plain_checkpoint import PlainCheckpointHook
+from vsrq.engine.schedule_guard import ScheduleGuardHook
+from vsrq.engine.strict_load import StrictLoadHook
+from vsrq.engine.train_loop import IterBasedTrainLoop
+
+__all__ = [
+    "AmpOptimWrapper",
+    "ExactResumeHook",
+    "FreezeHook",
+    "IterBasedTrainLoop",
+    "PlainCheckpointHook",
+    "ScheduleGuardHook",
+    "StrictLoadHook",
+]
