@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,7 +93,8 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Write DCNv2's gradients into the ``grad_*`` tensors."""
-    sources, targets = [input, offset, mask, weight], [grad_input, grad_offset, grad_mask, grad_weight]
+    sources: list[Tensor | None] = [input, offset, mask, weight]
+    targets: list[Tensor | None] = [grad_input, grad_offset, grad_mask, grad_weight]
     if with_bias:
         sources.append(bias)
         targets.append(grad_bias)
@@ -146,16 +148,21 @@ def deform_conv_backward_parameters(
     grad_weight.add_(gradient, alpha=scale)
 
 
-def _write_gradients(sources, targets, grad_output: Tensor, geometry: dict) -> None:
-    leaves = [
-        None if source is None else source.detach().requires_grad_(target is not None)
-        for source, target in zip(sources, targets, strict=True)
-    ]
-    wanted = [(leaf, target) for leaf, target in zip(leaves, targets, strict=True) if target is not None]
+def _write_gradients(
+    sources: list[Tensor | None], targets: list[Tensor | None], grad_output: Tensor, geometry: dict
+) -> None:
+    """Differentiate by those ``sources`` (x, offset, mask, weight, bias) that have a target."""
+    arguments: list[Any] = []
+    leaves, wanted = [], []
+    for source, target in zip(sources, targets, strict=True):
+        argument = None if source is None else source.detach()
+        if argument is not None and target is not None:
+            leaves.append(argument.requires_grad_())
+            wanted.append(target)
+        arguments.append(argument)
     with torch.enable_grad():
-        output = deform_conv2d(*leaves, **geometry)
-    gradients = torch.autograd.grad(output, [leaf for leaf, _ in wanted], grad_output)
-    for (_, target), gradient in zip(wanted, gradients, strict=True):
+        output = deform_conv2d(*arguments, **geometry)
+    for target, gradient in zip(wanted, torch.autograd.grad(output, leaves, grad_output), strict=True):
         target.copy_(gradient)
 
 

@@ -1,15 +1,22 @@
-"""The networks: step-wise BasicVSR and BasicVSR++."""
+"""The networks, step-wise BasicVSR, BasicVSR++ and EDVR, and the models that train them."""
 
-from vsrq.models.basicvsr import BasicVSRNet
-from vsrq.models.basicvsr_plusplus import BasicVSRPlusPlusNet
-from vsrq.models.checkpoint import load_weights, read_state_dict
-from vsrq.models.deform import DeformConv2d
-from vsrq.models.stepwise import StepwiseVSR
+from vsrq.compat import ensure_mmagic
+
+ensure_mmagic()
+
+from vsrq.models.basicvsr import BasicVSRNet  # noqa: E402
+from vsrq.models.basicvsr_plusplus import BasicVSRPlusPlusNet  # noqa: E402
+from vsrq.models.checkpoint import load_weights, read_state_dict  # noqa: E402
+from vsrq.models.deform import DeformConv2d  # noqa: E402
+from vsrq.models.edvr import EDVRNet  # noqa: E402
+from vsrq.models.float_vsr import FloatVSR  # noqa: E402
+from vsrq.models.stepwise import StepwiseVSR  # noqa: E402
 
 __all__ = [
     "BasicVSRNet",
     "BasicVSRPlusPlusNet",
     "DeformConv2d",
+    "EDVRNet",
     "FloatVSR",
     "StepwiseVSR",
     "load_weights",

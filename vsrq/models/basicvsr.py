@@ -53,17 +53,20 @@ class BasicVSRNet(StepwiseVSR, MMagicBasicVSRNet):
         last = len(frames) - 1
         backward_flows, forward_flows = clip_flows(self.flow, frames, mirrored=is_mirror_extended(clip))
 
-        backward: list[Tensor] = []
+        backward = []
+        memory = None
         for i in range(last, -1, -1):
-            memory = PreviousFrame(backward[-1], backward_flows[i]) if i < last else None
-            backward.append(self.propagate("backward", frames[i], memory))
+            feat = self.propagate("backward", frames[i], memory)
+            backward.append(feat)
+            memory = PreviousFrame(feat, backward_flows[i - 1]) if i else None
         backward.reverse()
 
         outputs = []
+        memory = None
         for i, frame in enumerate(frames):
-            memory = PreviousFrame(feat, forward_flows[i - 1]) if i else None
             feat = self.propagate("forward", frame, memory)
             outputs.append(self.reconstruct((backward[i], feat), frame))
+            memory = PreviousFrame(feat, forward_flows[i]) if i < last else None
         return torch.stack(outputs, dim=1)
 
     def upscale(self, clip: Tensor) -> Tensor:
