@@ -20,7 +20,7 @@ def lmdb_keys(path: str) -> list[str]:
         DataError: ``path`` is not an LMDB folder.
         MissingDependencyError: lmdb is not installed.
     """
-    with _environment(path, os.getpid()).begin() as transaction:
+    with _environment(path).begin() as transaction:
         return [key.decode() for key in transaction.cursor().iternext(keys=True, values=False)]
 
 
@@ -31,7 +31,7 @@ def lmdb_get(path: str, key: str) -> bytes:
         DataError: ``path`` is not an LMDB folder or has no such key.
         MissingDependencyError: lmdb is not installed.
     """
-    with _environment(path, os.getpid()).begin() as transaction:
+    with _environment(path).begin() as transaction:
         value = transaction.get(key.encode())
     if value is None:
         raise DataError(f"{path}: has no key {key!r}; the list file and the database do not belong together")
@@ -39,8 +39,8 @@ def lmdb_get(path: str, key: str) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _environment(path: str, process: int) -> lmdb.Environment:
-    """Open a database once per process: an environment must not be used across a fork."""
+def _environment(path: str) -> lmdb.Environment:
+    """Open a database once per process."""
     try:
         import lmdb
     except ImportError as error:
@@ -51,3 +51,9 @@ def _environment(path: str, process: int) -> lmdb.Environment:
         return lmdb.open(path, readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise DataError(f"{path}: cannot be opened as LMDB ({error})") from error
+
+
+# An environment must not be used across a fork, nor can a forked loader worker open the same path again: let go of
+# all of them first; each side opens its own on the next read.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_environment.cache_clear)
