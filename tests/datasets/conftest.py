@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vsrq.compat import ensure_mmagic
+
+ensure_mmagic()  # before any test module imports mmagic itself
+
 
 def noise(count, height, width, seed=0):
     """Frames that differ from each other and compress badly: (count, h, w, 3) uint8."""

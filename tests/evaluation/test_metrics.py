@@ -1,24 +1,16 @@
 import math
-import os
 
 import mmagic.evaluation
 import pytest
-import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmagic.structures import DataSample
 from mmengine.evaluator import Evaluator
 
+from tests.evaluation.two_ranks import clip, score_three_clips
 from vsrq.errors import ConfigError, DataError
 from vsrq.evaluation.functional import psnr, ssim
 from vsrq.evaluation.metrics import PSNR, SSIM
 from vsrq.registry import METRICS
-
-
-def clip(seed, frames=2, height=14, width=16):
-    generator = torch.Generator().manual_seed(seed)
-    gt = torch.randint(0, 256, (frames, 3, height, width), generator=generator).float()
-    return gt + (seed + 1) * 4 * torch.randn(gt.shape, generator=generator), gt
 
 
 def sample(pred, gt, folder=None):
@@ -125,21 +117,8 @@ def test_bad_settings_and_samples_are_named():
         PSNR().evaluate(0)
 
 
-def _score_on_rank(rank, folder):
-    os.chdir(folder)  # MMEngine exchanges results through a folder below the current one
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    # Three clips on two ranks: the sampler hands the first one out twice.
-    evaluator = Evaluator([PSNR(prefix="X")])
-    for seed in ((0, 2), (1, 0))[rank]:
-        evaluator.process([sample(*clip(seed, frames=seed + 1), f"gt/{seed}")])
-    result = evaluator.evaluate(3)
-    dist.destroy_process_group()
-    with open(f"{folder}/{rank}.txt", "w") as file:
-        file.write(repr(result["X/PSNR"]))
-
-
 def test_two_processes_score_as_one_and_padding_counts_once(tmp_path):
-    mp.spawn(_score_on_rank, args=(str(tmp_path),), nprocs=2)
+    mp.spawn(score_three_clips, args=(str(tmp_path),), nprocs=2)
     alone = evaluate([sample(*clip(seed, frames=seed + 1), f"gt/{seed}") for seed in range(3)], PSNR())["PSNR"]
     padded = evaluate([sample(*clip(seed, frames=seed + 1)) for seed in (0, 1, 2, 0)], PSNR())["PSNR"]
     assert abs(alone - padded) > 0.01
