@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsrq.quant.quantizer import UniformQuantizer
+from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
 from vsrq.quant.recorder import Call, Kind, is_recording, record
 
 QuantizerConfig = dict[str, Any]
@@ -29,7 +29,7 @@ class QuantLayer(nn.Module):
 
     weight: nn.Parameter
     bias: nn.Parameter | None
-    weight_quantizer: UniformQuantizer
+    weight_quantizer: WeightQuantizer
     act_quantizer: UniformQuantizer
 
     def add_quantizers(self, weight: QuantizerConfig, act: QuantizerConfig) -> None:
@@ -60,11 +60,11 @@ class QuantLayer(nn.Module):
         return "float" if both_float else "frame"
 
 
-def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> UniformQuantizer:
+def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> WeightQuantizer:
     """Build a weight quantizer; ``axis`` in the config makes it per channel, its size comes from the weight."""
     axis = config.get("axis")
     size = None if axis is None else weight.shape[axis]
-    return UniformQuantizer(**config, num_channels=size).to(weight.device)
+    return WeightQuantizer(**config, num_channels=size).to(weight.device)
 
 
 class QuantConv2d(QuantLayer, nn.Conv2d):

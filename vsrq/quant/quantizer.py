@@ -81,6 +81,7 @@ class UniformQuantizer(Calibratable):
         self.register_buffer("_flags", torch.zeros(2, dtype=torch.bool))
         self._initialized = False
         self._grid_signed = False
+        self._stale = False
 
     @property
     def initialized(self) -> bool:
@@ -112,6 +113,7 @@ class UniformQuantizer(Calibratable):
             return x
         if self.observer is not None:
             self.observe(x)
+            self._refresh()
         return fake_quantize(x, *self.qparams(), axis=self.axis)
 
     def start_observing(self, *, first_pass: bool) -> None:
@@ -121,6 +123,7 @@ class UniformQuantizer(Calibratable):
 
     def stop_observing(self) -> None:
         """Keep the range and free the observer."""
+        self._refresh()
         self.observer = None
 
     def problem(self) -> str | None:
@@ -147,6 +150,14 @@ class UniformQuantizer(Calibratable):
             self.observer.update(x)
         except CalibrationError as error:
             raise CalibrationError(f"{self.name}: {error}") from None
+        self._stale = True
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        """Fit the grid to what was observed, if anything is new: the search is dearer than the observation."""
+        if not self._stale or self.observer is None:
+            return
+        self._stale = False
         self._set_flags(initialized=True, signed=self._decide_sign(self.observer.extremes()[0]))
         qmin, qmax = self.limits()
         ends = self.observer.range(qmin, qmax, symmetric=self.symmetric)
@@ -177,3 +188,12 @@ class UniformQuantizer(Calibratable):
         where = "per tensor" if self.axis is None else f"per channel (axis {self.axis})"
         state = "calibrated" if self._initialized else "not calibrated"
         return f"bits={self.bits}, {kind}, signed={self.signed}, {where}, {self.observer_config['type']}, {state}"
+
+
+class WeightQuantizer(UniformQuantizer):
+    """Quantizer of a parameter: calibration looks at it once per pass, for it does not change between calls."""
+
+    def observe(self, x: Tensor) -> None:
+        """Take ``x`` into the range, unless this pass has seen it."""
+        if self.observer is not None and self.observer.low is None:
+            super().observe(x)

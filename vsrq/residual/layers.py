@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from vsrq.quant.layers import QuantConv2d, QuantLayer, QuantLinear, weight_quantizer
-from vsrq.quant.quantizer import UniformQuantizer
+from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
 from vsrq.residual.prediction import LeakyPrediction
 from vsrq.residual.schedule import KeyFrameSchedule
 from vsrq.residual.state import Memory, current_state
@@ -33,7 +33,7 @@ class ResidualLayer(QuantLayer):
         schedule: Which calls are key frames.
     """
 
-    residual_weight_quantizer: UniformQuantizer
+    residual_weight_quantizer: WeightQuantizer
     residual_act_quantizer: UniformQuantizer
     prediction: LeakyPrediction
     schedule: KeyFrameSchedule
