@@ -5,6 +5,7 @@ from vsrq.engine.amp import AmpOptimWrapper
 from vsrq.engine.exact_resume import ExactResumeHook
 from vsrq.engine.freeze import FreezeHook
 from vsrq.engine.plain_checkpoint import PlainCheckpointHook
+from vsrq.engine.ptq_loop import PTQLoop
 from vsrq.engine.schedule_guard import ScheduleGuardHook
 from vsrq.engine.strict_load import StrictLoadHook
 from vsrq.engine.train_loop import IterBasedTrainLoop
@@ -14,6 +15,7 @@ __all__ = [
     "ExactResumeHook",
     "FreezeHook",
     "IterBasedTrainLoop",
+    "PTQLoop",
     "PlainCheckpointHook",
     "ScheduleGuardHook",
     "StrictLoadHook",

@@ -10,6 +10,7 @@ from vsrq.models.checkpoint import load_weights, read_state_dict  # noqa: E402
 from vsrq.models.deform import DeformConv2d  # noqa: E402
 from vsrq.models.edvr import EDVRNet  # noqa: E402
 from vsrq.models.float_vsr import FloatVSR  # noqa: E402
+from vsrq.models.quantized_vsr import QuantizedVSR  # noqa: E402
 from vsrq.models.stepwise import StepwiseVSR  # noqa: E402
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DeformConv2d",
     "EDVRNet",
     "FloatVSR",
+    "QuantizedVSR",
     "StepwiseVSR",
     "load_weights",
     "read_state_dict",

@@ -1,0 +1,73 @@
+"""Post-training quantization as a training loop, so that one launcher serves PTQ, QAT and float training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from vsrq.errors import ConfigError, DataError
+from vsrq.quant import calibrate
+from vsrq.registry import LOOPS
+
+
+@LOOPS.register_module()
+class PTQLoop(BaseLoop):
+    """Calibrate the quantizers on clips of the training data, save ``ptq.pth``, then validate.
+
+    Args:
+        runner: The runner.
+        dataloader: Clips to calibrate on; the ground truth is not looked at.
+        max_clips: How many batches to take; ``None`` for all.
+        passes: How often to run through them. Residual layers want 2: the first pass finds the prediction
+            coefficients, the second the residual ranges that belong to them.
+
+    Raises:
+        ConfigError: A value is below 1.
+    """
+
+    def __init__(
+        self, runner: Runner, dataloader: DataLoader | dict, max_clips: int | None = None, passes: int = 1
+    ) -> None:
+        super().__init__(runner, dataloader)
+        for name, value in (("max_clips", max_clips), ("passes", passes)):
+            if value is not None and value < 1:
+                raise ConfigError(f"PTQLoop: {name} must be 1 or more, got {value}.")
+        self.max_clips = max_clips
+        self.passes = passes
+
+    # what the Runner and its hooks ask of any training loop
+    epoch = iter = cur_iter = 0
+    max_epochs = max_iters = 1
+    val_begin = val_interval = 1
+
+    def run(self) -> torch.nn.Module:
+        """Calibrate, save and validate."""
+        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        if not hasattr(model, "layer_table"):
+            raise ConfigError(f"PTQLoop needs a QuantizedVSR, got {type(model).__name__}.")
+        self.runner.call_hook("before_train")
+        bits = Counter(f"W{row.weight_bits}A{row.act_bits}" for row in model.layer_table)
+        self.runner.logger.info(f"Quantizing {len(model.layer_table)} layers: {dict(bits)}")
+        calibrate(model, lambda: self._run_clips(model), passes=self.passes)
+        self.runner.save_checkpoint(self.runner.work_dir, "ptq.pth", save_optimizer=False, save_param_scheduler=False)
+        self.runner.logger.info(f"Calibrated network saved to {self.runner.work_dir}/ptq.pth")
+        if self.runner.val_loop is not None:
+            self.runner.val_loop.run()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def _run_clips(self, model: torch.nn.Module) -> None:
+        seen = 0
+        clips = islice(self.dataloader, self.max_clips)
+        for data in tqdm(clips, desc="calibrate", total=self.max_clips, disable=None):
+            inputs = model.data_preprocessor(data, False)["inputs"]
+            model.upscale(inputs)
+            seen += 1
+        if not seen:
+            raise DataError("the training data hold no clip to calibrate on; check train_dataloader.")

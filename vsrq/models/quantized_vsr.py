@@ -1,0 +1,105 @@
+"""The MMEngine model around one quantized network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmagic.structures import DataSample
+from torch import Tensor
+
+from vsrq.errors import ConfigError, check_keys
+from vsrq.models.deform import DeformConv2d
+from vsrq.models.float_vsr import FloatVSR
+from vsrq.quant import QuantDeformConv2d, cost, prepare, register_quant_layer
+from vsrq.registry import MODELS
+from vsrq.residual import TemporalState, convert_residual, temporal
+
+register_quant_layer(DeformConv2d, QuantDeformConv2d)
+
+
+@MODELS.register_module()
+class QuantizedVSR(FloatVSR):
+    """A step-wise network with quantized layers and, optionally, temporal residuals.
+
+    A clip is run with a temporal state of its own, which is dropped at its end.
+
+    Args:
+        architecture: Config of the float model, as a float experiment has it (``type='FloatVSR'``).
+        quant: Arguments of :func:`vsrq.quant.prepare`: ``weight``, ``act``, ``rules``.
+        residual: Arguments of :func:`vsrq.residual.convert_residual`: ``weight``, ``act``, ``period``,
+            ``warmup``, ``coefficient``, ``rules``; ``None`` for frame quantization. ``warmup`` defaults to what
+            the network needs.
+        float_checkpoint: Float weights; loaded before the layers are quantized.
+        train_cfg: As in :class:`FloatVSR`.
+        test_cfg: As in :class:`FloatVSR`.
+        init_cfg: As in :class:`FloatVSR`.
+
+    Attributes:
+        layer_table: What :func:`vsrq.quant.prepare` did, one row per layer.
+        residual_table: What :func:`vsrq.residual.convert_residual` did; empty without residuals.
+
+    Raises:
+        ConfigError: An argument or a rule is wrong; see the functions named above.
+        CheckpointError: ``float_checkpoint`` is missing, broken or does not fit.
+    """
+
+    def __init__(
+        self,
+        architecture: Mapping[str, Any],
+        quant: Mapping[str, Any],
+        residual: Mapping[str, Any] | None = None,
+        float_checkpoint: str | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        arguments = dict(architecture)
+        kind = arguments.pop("type", "FloatVSR")
+        if kind != "FloatVSR":
+            raise ConfigError(f"architecture must be the config of a FloatVSR, got type {kind!r}.")
+        overrides = dict(float_checkpoint=float_checkpoint, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
+        arguments.update((key, value) for key, value in overrides.items() if value is not None)
+        super().__init__(**arguments)
+        check_keys(quant, ["weight", "act", "rules"], "quant")
+        self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
+        self.residual_table = []
+        if residual is not None:
+            allowed = ["weight", "act", "period", "warmup", "coefficient", "rules"]
+            check_keys(residual, allowed, "residual")
+            recipe = {"warmup": self.generator.residual_warmup, **residual}
+            self.residual_table = convert_residual(self.generator, **recipe)
+
+    def upscale(self, clip: Tensor) -> Tensor:
+        """Upscale every frame of a clip ``(n, t, 3, h, w)`` in [0, 1] to ``(n, t, 3, 4h, 4w)``."""
+        with temporal(self.generator, TemporalState()):
+            return super().upscale(clip)
+
+    def forward_tensor(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> Tensor:
+        """Return the raw output of the network for a batch of clips or windows."""
+        with temporal(self.generator, TemporalState()):
+            return super().forward_tensor(inputs, data_samples, **kwargs)
+
+    def cost(self, clip: Tensor) -> tuple[cost.CostReport, Tensor]:
+        """Upscale a clip ``(n, t, 3, h, w)`` and count what it cost.
+
+        Returns:
+            The report and the upscaled clip.
+        """
+        state = TemporalState()
+        outputs: list[Tensor] = []
+
+        def run(frames: Tensor) -> None:
+            with temporal(self.generator, state):
+                outputs.append(self.generator.upscale(frames))
+
+        training = self.training
+        self.eval()
+        try:
+            report = cost.measure(
+                self.generator, clip, run=run, roles=self.generator.roles, state_bytes=lambda: state.nbytes
+            )
+        finally:
+            self.train(training)
+        return report, torch.cat(outputs)
