@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
@@ -36,10 +33,10 @@ def write_video(path, frames, codec="ffv1", pix_fmt="bgr0", **options):
     return path
 
 
-@pytest.fixture(scope="session")
-def vid4():
+@pytest.fixture
+def vid4(data_root):
     """The published Vid4 clips with their bit-exact BIx4 half."""
-    root = Path(os.environ.get("VSRQ_DATA", "data")) / "Vid4"
+    root = data_root / "Vid4"
     if not (root / "BIx4").is_dir():
         pytest.skip(f"no clips at {root}: set VSRQ_DATA to the folder that holds Vid4/GT and Vid4/BIx4")
     return root
