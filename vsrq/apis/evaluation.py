@@ -9,6 +9,7 @@ from typing import Any
 
 import mmengine
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from vsrq.apis import config as settings
@@ -63,10 +64,23 @@ def evaluate(
     set_launcher(cfg, launcher, local_rank)
     runner = Runner.from_cfg(cfg)
     load_weights(unwrap(runner.model).get_submodule("generator"), checkpoint, trust=trust_checkpoint)
-    metrics = runner.test()
+    collected = _CollectMetrics()
+    runner.register_hook(collected, priority="LOWEST")
+    runner.test()
+    metrics = collected.metrics
     if out is not None and is_main_process():
         _write(metrics, Path(out))
     return metrics
+
+
+class _CollectMetrics(Hook):
+    """Keep the metrics: not every loop returns them."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self.metrics = {name: float(value) for name, value in (metrics or {}).items()}
 
 
 def _write(metrics: dict[str, float], path: Path) -> None:

@@ -42,14 +42,17 @@ class ScheduleGuardHook(Hook):
         steps = saved[0]["_global_step"]
         replayed, groups = _replay(fresh, steps)
         checkpoint["param_schedulers"] = replayed
-        for target, source in zip(checkpoint["optimizer"]["param_groups"], groups, strict=True):
+        optimizer = checkpoint["optimizer"]
+        # With several groups MMEngine schedules one more, which only serves to log the base rate.
+        base = optimizer.get("base_param_settings")
+        for target, source in zip([*optimizer["param_groups"], *([base] if base else [])], groups, strict=True):
             target.update(source)
         for scheduler, changed in zip(fresh, changes, strict=True):
             if changed:
                 listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changed.items())
                 runner.logger.warning(
                     f"{type(scheduler).__name__} differs from the checkpoint's ({listed}). The config's is used: "
-                    f"{scheduler.param_name} continues at {groups[0][scheduler.param_name]:.4g} (step {steps})."
+                    f"{scheduler.param_name} continues at {groups[-1][scheduler.param_name]:.4g} (step {steps})."
                 )
 
     def before_train(self, runner: Runner) -> None:

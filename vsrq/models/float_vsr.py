@@ -84,6 +84,24 @@ class FloatVSR(BaseEditModel):
         """Upscale every frame of a clip ``(n, t, 3, h, w)`` in [0, 1] to ``(n, t, 3, 4h, 4w)``."""
         return self.generator.upscale(clip)
 
+    def forward_train(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the loss between the network's output and the ground truth.
+
+        Raises:
+            ConfigError: If there is no ground truth or it has another shape than the output, which the loss
+                would broadcast silently.
+        """
+        output = self.forward_tensor(inputs, data_samples, **kwargs)
+        target = None if data_samples is None else data_samples.get("gt_img")
+        if target is None or target.shape != output.shape:
+            shape = None if target is None else tuple(target.shape)
+            raise ConfigError(
+                f"{type(self.generator).__name__} puts out {tuple(output.shape)} for {tuple(inputs.shape)}, but the "
+                f"ground truth is {shape}. Recurrent networks need num_output_frames=num_input_frames, "
+                "sliding windows num_output_frames=1; and the scale of the data must be the network's."
+            )
+        return {"loss": self.pixel_loss(output, target)}
+
     def forward_inference(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> DataSample:
         """Predict what the ground truth shows: all frames, or only the centre frame.
 

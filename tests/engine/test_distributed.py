@@ -1,0 +1,69 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vsrq.apis.distributed import set_launcher
+from vsrq.errors import ConfigError
+
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the processes would use it")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start(work_dir, batch_size, processes, *extra):
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    command += ["--master_addr=127.0.0.1", f"--master_port={free_port()}"]
+    if processes == 1:
+        command = [sys.executable]
+    command += ["tools/train.py", "configs/tiny/basicvsr.py", "--work-dir", str(work_dir)]
+    command += ["--launcher", "none" if processes == 1 else "pytorch", *extra]
+    command += ["--cfg-options", "train_cfg.max_iters=3", f"train_dataloader.batch_size={batch_size}"]
+    # Plain gradient descent: Adam's first steps amplify rounding differences of tiny gradients.
+    command += ["optim_wrapper.optimizer._delete_=True", "optim_wrapper.optimizer.type=SGD"]
+    command += ["optim_wrapper.optimizer.lr=0.1", "default_hooks.checkpoint.interval=1"]
+    command += ["train_dataloader.dataset.num_input_frames=2", "val_dataloader=None", "val_evaluator=None"]
+    command += ["val_cfg=None"]
+    path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@on_cpu
+def test_two_processes_train_like_one_with_twice_the_batch(tmp_path):
+    one, two = start(tmp_path / "one", 2, 1), start(tmp_path / "two", 1, 2)
+    for process in (one, two):
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output[-3000:]
+    steps = [
+        [torch.load(tmp_path / name / f"iter_{i}.pth", weights_only=True) for i in (1, 2, 3)] for name in ("one", "two")
+    ]
+    for single, double in zip(*steps, strict=True):
+        for name, value in single["state_dict"].items():
+            torch.testing.assert_close(double["state_dict"][name], value, rtol=1e-4, atol=1e-6, msg=name)
+    # The parameters moved, SPyNet's after its rest too; otherwise the comparison would prove nothing.
+    for name, before, after in (("fusion.weight", 0, 1), ("spynet.basic_module.5.basic_module.4.conv.bias", 1, 2)):
+        moved = [step["state_dict"][f"generator.{name}"] for step in steps[1]]
+        assert (moved[after] - moved[before]).abs().max() > 1e-5, name
+    assert len(steps[1][2]["vsrq_resume"]["random"]) == 2
+    assert steps[0][2]["vsrq_resume"]["data"] == steps[1][2]["vsrq_resume"]["data"]
+
+
+def test_launcher_outside_of_torch_distributed_is_explained(monkeypatch):
+    from mmengine.config import Config
+
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(
+        ConfigError, match=r"RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT not set.*torch\.distributed\.run"
+    ):
+        set_launcher(Config({}), "pytorch")
