@@ -41,3 +41,8 @@ def ensure_torchvision() -> ModuleType:
     for name in ("nms", "qnms"):
         library.define(name + _NMS_SIGNATURE)
     return importlib.import_module("torchvision")
+
+
+def has_operators() -> bool:
+    """Return whether torchvision's compiled operators are loaded."""
+    return hasattr(torch.ops.torchvision, "deform_conv2d")

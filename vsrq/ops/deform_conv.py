@@ -71,21 +71,24 @@ def deform_conv2d_plain(
 ) -> Tensor:
     """Compute :func:`deform_conv2d` as a bilinear ``grid_sample`` and a matrix product.
 
-    Where a sampling coordinate is exactly -1 or exactly the size, the gradient of the offset is one-sided; this
-    function agrees with mmcv's compiled operator there, torchvision does not.
+    On the pixel grid, where the gradient of an offset has a kink, it is the difference to the next pixel, and zero
+    at a coordinate of exactly -1, as in mmcv's compiled operator; torchvision differs from both at -1.
     """
     stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
     out_size = _check_shapes(x, offset, mask, weight, stride, padding, dilation, groups, deform_groups)
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    result_dtype, dtype = x.dtype, torch.promote_types(x.dtype, torch.float32)
     n, channels, height, width = x.shape
     taps = weight.shape[2] * weight.shape[3]
     grid = _sampling_grid(offset.to(dtype), weight.shape[2:], out_size, stride, padding, dilation, deform_groups)
-    # (x + 0.5) * 2 / size - 1 is the coordinate grid_sample expects without align_corners: fine for size 1 too
-    size = grid.new_tensor([width, height])
-    grid = (2 * grid + 1) / size - 1
+    outside = (grid <= -1) | (grid >= grid.new_tensor([width, height]))
+    grid = grid.masked_fill(outside, -2)
+    # With sizes that are powers of two the way to normalized coordinates and back is exact: a position on the pixel
+    # grid must not slip to its other side, where the gradient is another one. Zero offsets lie there, all of them.
+    full_height, full_width = (1 << (size - 1).bit_length() for size in (height, width))
+    x = F.pad(x.to(dtype), (0, full_width - width, 0, full_height - height))
     samples = F.grid_sample(
-        x.to(dtype).reshape(n * deform_groups, channels // deform_groups, height, width),
-        grid,
+        x.reshape(n * deform_groups, channels // deform_groups, full_height, full_width),
+        (2 * grid + 1) / grid.new_tensor([full_width, full_height]) - 1,
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
@@ -97,7 +100,7 @@ def deform_conv2d_plain(
     out = torch.matmul(kernel, columns).reshape(n, weight.shape[0], *out_size)
     if bias is not None:
         out = out + bias.to(dtype).reshape(1, -1, 1, 1)
-    return out.to(x.dtype)
+    return out.to(result_dtype)
 
 
 def deform_conv2d_torchvision(
@@ -134,10 +137,10 @@ def deform_conv2d_torchvision(
 @functools.cache
 def _torchvision_has_kernel() -> bool:
     """Return whether torchvision is built for CUDA: a CPU-only one may lie beside a CUDA torch."""
-    from vsrq.compat.torchvision_import import ensure_torchvision
+    from vsrq.compat import torchvision_import
 
-    ensure_torchvision()
-    return hasattr(torch.ops.torchvision, "deform_conv2d") and (
+    torchvision_import.ensure_torchvision()
+    return torchvision_import.has_operators() and (
         torch._C._dispatch_has_kernel_for_dispatch_key("torchvision::deform_conv2d", "CUDA")
     )
 
