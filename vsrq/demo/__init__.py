@@ -1,0 +1,1 @@
+"""The demo: official weights, real clips, one honest table."""
