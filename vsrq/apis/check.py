@@ -26,6 +26,8 @@ _RUNNER_KEYS = {name for name in inspect.signature(Runner.__init__).parameters i
 _LOADER_EXTRAS = {"num_batch_per_epoch", "disable_subprocess_warning"}
 # A config may define any helper variable; one that is this close to a setting is a typo of it.
 _TYPO = 0.88
+# The same for an argument of a class that passes **kwargs on to somewhere unknown.
+_TYPO_OF_ARGUMENT = 0.8
 _ALWAYS = {"type", "_scope_"}
 # Parts of a model that are configs of their own.
 _MODEL_PARTS = ("generator", "pixel_loss", "data_preprocessor", "architecture")
@@ -108,14 +110,15 @@ def _check_part(
         hint = did_you_mean(kind, _names(registry))
         raise ConfigError(f"{place}.type: {kind!r} is not a registered {registry.name}{hint or '.'}")
     names, strict = _arguments(target)
-    if names is not None:
-        _check_names(config, names | (extras or set()), place, strict=strict)
+    _check_names(config, names | (extras or set()), place, strict=strict)
 
 
 def _check_names(given: Mapping[str, Any], allowed: set[str], place: str, *, strict: bool) -> None:
     for key in given:
+        if key in allowed | _ALWAYS:
+            continue
         hint = did_you_mean(key, allowed)
-        if key not in allowed | _ALWAYS and (strict or hint):
+        if strict or difflib.get_close_matches(key, allowed, n=1, cutoff=_TYPO_OF_ARGUMENT):
             raise ConfigError(f"unknown key {key!r} in {place}{hint or '.'} Allowed: {', '.join(sorted(allowed))}.")
 
 
@@ -128,11 +131,11 @@ def _names(registry: Registry) -> set[str]:
     return names
 
 
-def _arguments(target: Any) -> tuple[set[str] | None, bool]:
+def _arguments(target: Any) -> tuple[set[str], bool]:
     """Return the arguments a class takes, and whether that list is certain.
 
     ``**kwargs`` usually go to the parent class, so the parents' arguments are collected too; but they may
-    go elsewhere, so then only what looks like a typo counts as wrong. None: anything may be passed.
+    go elsewhere, so then only what looks like a typo counts as wrong.
     """
     if not inspect.isclass(target):
         return _named(inspect.signature(target))
@@ -143,11 +146,11 @@ def _arguments(target: Any) -> tuple[set[str] | None, bool]:
         if init is None or cls is object:
             continue
         own, closed = _named(inspect.signature(init))
-        names |= own or set()
+        names |= own
         if closed:
             return names, strict
         strict = False
-    return None, False
+    return names, False
 
 
 def _named(signature: inspect.Signature) -> tuple[set[str], bool]:
