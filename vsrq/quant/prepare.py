@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from vsrq.errors import ConfigError
+from vsrq.errors import ConfigError, check_keys
 from vsrq.quant.calibratable import name_calibratables
-from vsrq.quant.layers import QUANT_LAYERS, QuantLayer
+from vsrq.quant.layers import QUANT_LAYERS, QuantLayer, weight_quantizer
+from vsrq.quant.quantizer import UniformQuantizer
 from vsrq.quant.rules import Rule, RuleBook, first_match, merge
 
+ARGUMENTS = ("bits", "symmetric", "signed", "axis", "observer")
 DEFAULT_WEIGHT = dict(bits=8, symmetric=True, signed=True, axis=0, observer=dict(type="MSE"))
 DEFAULT_ACT = dict(bits=8, symmetric=False, observer=dict(type="MSE"))
 
@@ -34,18 +37,23 @@ def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, new)
 
 
-def swap_layers(
-    model: nn.Module, select: Callable[[nn.Module], bool], swap: Callable[[str, nn.Module], nn.Module]
-) -> None:
-    """Replace every selected submodule by ``swap(name, module)``; a module shared by several names stays shared."""
-    done: dict[int, nn.Module] = {}
+def swap_layers(model: nn.Module, names: Iterable[str], swap: Callable[[str, nn.Module], nn.Module]) -> None:
+    """Replace submodules by ``swap(name, module)``; a module that has several names stays shared.
+
+    Args:
+        model: Network, changed in place.
+        names: First name of each module to replace.
+        swap: Makes the new module.
+    """
+    aliases: dict[int, list[str]] = defaultdict(list)
+    for name, module in model.named_modules(remove_duplicate=False):
+        aliases[id(module)].append(name)
     # children first: a swapped layer takes over children that are already swapped
-    for name, module in reversed(list(model.named_modules(remove_duplicate=False))):
-        if not name or not select(module):
-            continue
-        if id(module) not in done:
-            done[id(module)] = swap(name, module)
-        replace_module(model, name, done[id(module)])
+    for name in reversed(list(names)):
+        module = model.get_submodule(name)
+        new = swap(name, module)
+        for alias in aliases[id(module)]:
+            replace_module(model, alias, new)
 
 
 def prepare(
@@ -85,20 +93,38 @@ def prepare(
     if not names:
         raise ConfigError(f"{type(model).__name__} has no layer that can be quantized.")
 
-    def swap(name: str, module: nn.Module) -> nn.Module:
-        settings = book.settings(name)
-        if not settings.get("quantize", True):
-            return module
-        recipe = merge(base_weight, settings.get("weight")), merge(base_act, settings.get("act"))
-        try:
-            return QUANT_LAYERS[type(module)].from_float(module, *recipe)  # type: ignore[attr-defined]
-        except (ConfigError, TypeError) as error:
-            raise ConfigError(f"layer {name}: {error}") from error
-
-    swap_layers(model, lambda module: type(module) in QUANT_LAYERS, swap)
+    chosen = {name: book.settings(name) for name in names}
     book.check_all_used(names)
+    recipes = {
+        name: (merge(base_weight, settings.get("weight")), merge(base_act, settings.get("act")))
+        for name, settings in chosen.items()
+        if settings.get("quantize", True)
+    }
+    for name, (weight_config, act_config) in recipes.items():
+        check_recipe(name, modules[name].weight, weight_config, act_config)  # type: ignore[arg-type]
+
+    def swap(name: str, module: nn.Module) -> nn.Module:
+        return QUANT_LAYERS[type(module)].from_float(module, *recipes[name])  # type: ignore[attr-defined]
+
+    swap_layers(model, recipes, swap)
     name_calibratables(model)
     return [_row(name, model.get_submodule(name), roles or {}) for name in names]
+
+
+def check_recipe(name: str, weight: Tensor, weight_config: dict[str, Any], act_config: dict[str, Any]) -> None:
+    """Raise :class:`ConfigError` with the layer's name for a recipe that cannot be built."""
+    for what, config in (("weight", weight_config), ("act", act_config)):
+        check_keys(config, ARGUMENTS, f"{what} of layer {name}")
+    axis = weight_config.get("axis")
+    if axis is not None and axis not in range(weight.dim()):
+        raise ConfigError(f"layer {name}: its weight has axes 0 to {weight.dim() - 1}, not axis {axis}.")
+    if act_config.get("axis") is not None:
+        raise ConfigError(f"layer {name}: activations have one grid per tensor; remove axis={act_config['axis']}.")
+    try:
+        weight_quantizer(weight_config, weight)
+        UniformQuantizer(**act_config)
+    except ConfigError as error:
+        raise ConfigError(f"layer {name}: {error}") from error
 
 
 def _row(name: str, module: nn.Module, roles: Mapping[str, str]) -> LayerRow:

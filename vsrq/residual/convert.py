@@ -11,7 +11,7 @@ from torch import nn
 from vsrq.errors import ConfigError
 from vsrq.quant.calibratable import name_calibratables
 from vsrq.quant.layers import QuantLayer
-from vsrq.quant.prepare import DEFAULT_ACT, DEFAULT_WEIGHT, swap_layers
+from vsrq.quant.prepare import DEFAULT_ACT, DEFAULT_WEIGHT, check_recipe, swap_layers
 from vsrq.quant.rules import Rule, RuleBook, merge
 from vsrq.residual.layers import RESIDUAL_LAYERS, ResidualLayer
 from vsrq.residual.prediction import LeakyPrediction
@@ -75,26 +75,24 @@ def convert_residual(
         raise ConfigError("residual quantization needs quantized convolutions or linear layers; call prepare() first.")
     _refuse_nonlinear(book, quantized)
 
-    def swap(name: str, module: nn.Module) -> nn.Module:
+    recipes: dict[str, dict[str, Any]] = {}
+    for name in linear:
         settings = book.settings(name)
         if not settings.pop("residual", True):
-            return module
+            continue
+        recipe = {**base, **settings}
         for key in ("weight", "act"):
-            settings[key] = merge(base[key], settings.get(key))  # type: ignore[arg-type]
-        recipe = merge(base, settings)
-        try:
-            return RESIDUAL_LAYERS[type(module)].from_quant(  # type: ignore[index]
-                module,  # type: ignore[arg-type]
-                weight=recipe["weight"],
-                act=recipe["act"],
-                prediction=LeakyPrediction(recipe["coefficient"]),
-                schedule=KeyFrameSchedule(period=recipe["period"], warmup=recipe["warmup"]),
-            )
-        except (ConfigError, TypeError) as error:
-            raise ConfigError(f"layer {name}: {error}") from error
-
-    swap_layers(model, lambda module: type(module) in RESIDUAL_LAYERS, swap)
+            recipe[key] = merge(base[key], settings.get(key))  # type: ignore[arg-type]
+        check_recipe(name, quantized[name].weight, recipe["weight"], recipe["act"])
+        recipe["prediction"] = LeakyPrediction(recipe.pop("coefficient"))
+        recipe["schedule"] = KeyFrameSchedule(period=recipe.pop("period"), warmup=recipe.pop("warmup"))
+        recipes[name] = recipe
     book.check_all_used(linear)
+
+    def swap(name: str, module: nn.Module) -> nn.Module:
+        return RESIDUAL_LAYERS[type(module)].from_quant(module, **recipes[name])  # type: ignore[index,arg-type]
+
+    swap_layers(model, recipes, swap)
     name_calibratables(model)
     return [
         ResidualRow(
