@@ -12,9 +12,11 @@ class Calibratable(nn.Module):
 
     Attributes:
         name: Where it sits in its network, for messages; see :func:`name_calibratables`.
+        required: Whether calibration must reach it; false for what never runs.
     """
 
     name: str = "(unnamed)"
+    required: bool = True
 
     def start_observing(self, *, first_pass: bool) -> None:
         """Begin a pass over the calibration clips.

@@ -131,7 +131,7 @@ class UniformQuantizer(Calibratable):
         if self.bits == FLOAT_BITS or self.observer is None:
             return None
         if self.observer.low is None:
-            return "saw no data"
+            return "saw no data" if self.required else None
         low, high = self.observer.extremes()
         if (low == high).all():
             return f"constant value {low.flatten()[0].item():g}"
