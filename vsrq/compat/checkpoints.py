@@ -65,12 +65,19 @@ def register_loader(*, trust: bool = False) -> None:
 
 
 def _runner_classes() -> list[Any]:
-    """Return the classes a Runner's checkpoint is made of: log histories over numpy arrays and scalars."""
+    """Return what a Runner's checkpoint is made of besides tensors: log histories, numpy arrays and scalars."""
     from mmengine.logging import HistoryBuffer
 
     numeric = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
     core = np._core if hasattr(np, "_core") else np.core  # numpy 1.26 has both, 2.x warns about the second
-    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *numeric]
+
+    def statistic(owner: Any, name: str) -> Any:
+        # a history pickles its methods through getattr, which as such would reach anything
+        if owner is HistoryBuffer and name in ("min", "max", "current", "mean"):
+            return getattr(HistoryBuffer, name)
+        raise pickle.UnpicklingError(f"Weights only load failed: GLOBAL getattr({owner!r}, {name!r})")
+
+    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *numeric, (statistic, "builtins.getattr")]
     for name in ("_reconstruct", "scalar"):
         function = getattr(core.multiarray, name)
         # under either name, so that files travel between numpy 1 and 2

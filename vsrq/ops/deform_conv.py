@@ -80,15 +80,16 @@ def deform_conv2d_plain(
     n, channels, height, width = x.shape
     taps = weight.shape[2] * weight.shape[3]
     grid = _sampling_grid(offset.to(dtype), weight.shape[2:], out_size, stride, padding, dilation, deform_groups)
-    outside = (grid <= -1) | (grid >= grid.new_tensor([width, height]))
-    grid = grid.masked_fill(outside, -2)
-    # With sizes that are powers of two the way to normalized coordinates and back is exact: a position on the pixel
-    # grid must not slip to its other side, where the gradient is another one. Zero offsets lie there, all of them.
+    # Zero offsets all lie on the pixel grid, where the gradient depends on the side a position is seen from, so no
+    # rounding may move it there. With sizes that are powers of two, scaling to the normalized coordinates
+    # (2 * position + 1) / size - 1 and back is exact.
     full_height, full_width = (1 << (size - 1).bit_length() for size in (height, width))
     x = F.pad(x.to(dtype), (0, full_width - width, 0, full_height - height))
+    step = 1 / grid.new_tensor([full_width, full_height])
+    grid = torch.addcmul(step - 1, F.threshold(grid, -1, -2), 2 * step)
     samples = F.grid_sample(
         x.reshape(n * deform_groups, channels // deform_groups, full_height, full_width),
-        (2 * grid + 1) / grid.new_tensor([full_width, full_height]) - 1,
+        grid,
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
