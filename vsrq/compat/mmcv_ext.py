@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,8 @@ def install_if_missing() -> None:
     if _NAME in sys.modules or importlib.util.find_spec(_NAME) is not None:
         return
     module = _StandIn(_NAME)
+    # Without a loader, MMEngine's Runner concludes that mmcv has no compiled half, which is the truth.
+    module.__spec__ = ModuleSpec(_NAME, loader=None)
     for function in (
         modulated_deform_conv_forward,
         modulated_deform_conv_backward,
