@@ -6,6 +6,7 @@ classes it does not know. Here exactly those classes are allowed, and nothing el
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -69,7 +70,8 @@ def _runner_classes() -> list[Any]:
     from mmengine.logging import HistoryBuffer
 
     numeric = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
-    core = np._core if hasattr(np, "_core") else np.core  # numpy 1.26 has both, 2.x warns about the second
+    core = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
+    multiarray = importlib.import_module(f"{core}.multiarray")
 
     def statistic(owner: Any, name: str) -> Any:
         # a history pickles its methods through getattr, which as such would reach anything
@@ -79,7 +81,7 @@ def _runner_classes() -> list[Any]:
 
     allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *numeric, (statistic, "builtins.getattr")]
     for name in ("_reconstruct", "scalar"):
-        function = getattr(core.multiarray, name)
+        function = getattr(multiarray, name)
         # under either name, so that files travel between numpy 1 and 2
         allowed += [(function, f"numpy.core.multiarray.{name}"), (function, f"numpy._core.multiarray.{name}")]
     return allowed
