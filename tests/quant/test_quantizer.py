@@ -119,6 +119,16 @@ def test_weights_are_observed_once_per_pass():
     assert quantizer.scale.item() == pytest.approx(1 / 127)
 
 
+def test_zero_weights_are_exact_and_can_still_be_trained():
+    quantizer = WeightQuantizer(bits=4, axis=0, num_channels=2)
+    weight = torch.tensor([[0.0, 0.0], [0.5, -1.0]], requires_grad=True)
+    with observing(quantizer):
+        y = quantizer(weight)
+    assert torch.equal(y[0], torch.zeros(2))
+    y.sum().backward()
+    assert torch.equal(weight.grad[0], torch.ones(2))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -47,7 +47,7 @@ class DemoClip:
 
 CLIPS = (
     # a hand-held camera on a car and a cyclist
-    DemoClip("bikes (moving)", "bikes.mp4", start=136, halve=False, crop=(64, 8, 512, 256)),
+    DemoClip("bikes (moving)", "bikes.mp4", start=146, halve=False, crop=(64, 8, 512, 256)),
     # the camera stands still, the rabbit stretches
     DemoClip("bunny (static)", "bigbuckbunny.mp4", start=92, halve=True, crop=(0, 52, 512, 256)),
 )

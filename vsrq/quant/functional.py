@@ -24,6 +24,11 @@ def grid_limits(bits: int, *, signed: bool) -> tuple[int, int]:
     return 0, 2**bits - 1
 
 
+def _usable(scale: Tensor) -> Tensor:
+    """A step of 1 where there is nothing but zeros (pruned channels), and never one that underflows."""
+    return torch.where(scale > 0, scale.clamp(min=MIN_SCALE), 1.0)
+
+
 def symmetric_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Tensor, Tensor]:
     """Scale of the symmetric grid that covers ``[low, high]``; the zero point is 0.
 
@@ -39,7 +44,7 @@ def symmetric_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[
     scale = high.clamp(min=0) / qmax
     if qmin < 0:
         scale = torch.maximum(scale, low.clamp(max=0) / qmin)
-    return scale.clamp(min=MIN_SCALE), torch.zeros_like(scale, dtype=torch.int32)
+    return _usable(scale), torch.zeros_like(scale, dtype=torch.int32)
 
 
 def affine_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Tensor, Tensor]:
@@ -57,7 +62,7 @@ def affine_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Ten
         Scale, shape ``(c,)``, and zero point (int32), shape ``(c,)``.
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
-    scale = ((high - low) / (qmax - qmin)).clamp(min=MIN_SCALE)
+    scale = _usable((high - low) / (qmax - qmin))
     zero_point = (qmin - torch.round(low / scale)).clamp(qmin, qmax).to(torch.int32)
     return scale, zero_point
 

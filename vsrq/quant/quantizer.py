@@ -197,3 +197,8 @@ class WeightQuantizer(UniformQuantizer):
         """Take ``x`` into the range, unless this pass has seen it."""
         if self.observer is not None and self.observer.low is None:
             super().observe(x)
+
+    def problem(self) -> str | None:
+        """As for activations, but a constant weight is no mistake: untrained offset layers hold only zeros."""
+        unseen = self.observer is not None and self.observer.low is None
+        return super().problem() if unseen else None
