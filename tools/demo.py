@@ -34,7 +34,13 @@ def main() -> int:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("start", total=len(CLIPS) * (2 + len(RECIPES)))
-            result = run(files, lambda step: bar.update(task, advance=1, description=step))
+
+            def show(step: str) -> None:
+                bar.update(task, advance=1, description=step)
+                if not console.is_terminal:
+                    console.print(f"{step} done")
+
+            result = run(files, show)
         report.write(result, args.out)
         report.show(result, console)
         console.print(f"Written: {args.out}/summary.json, report.md, comparison.png")

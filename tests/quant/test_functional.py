@@ -50,6 +50,26 @@ def test_zero_is_exact(bits, ends, symmetric):
     assert torch.equal(y, torch.zeros(3))
 
 
+@settings(deadline=None)
+@given(BITS, ENDS, st.sampled_from([None, 0, 1]), st.integers(0, 10**6))
+def test_the_fast_path_equals_the_operator_bit_for_bit(bits, ends, axis, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(3, 3, 40, generator=generator) * max(map(abs, ends)) / 2
+    low, high = (end * torch.rand(1 if axis is None else 3, generator=generator) for end in ends)
+    scale, zero_point = affine_qparams(low, high, *grid_limits(bits, signed=False))
+    arguments = (scale, zero_point, *grid_limits(bits, signed=False), axis)
+    fast = fake_quantize(x, *arguments)
+    operator = fake_quantize(x.clone().requires_grad_(), *arguments)
+    assert operator.grad_fn is not None
+    assert torch.equal(fast, operator.detach())
+
+
+def test_tracing_sees_the_operator():
+    scale, zero_point = torch.tensor([0.1]), torch.tensor([3], dtype=torch.int32)
+    traced = torch.jit.trace(lambda x: fake_quantize(x, scale, zero_point, 0, 15), torch.randn(4), check_trace=False)
+    assert "fake_quantize_per_tensor_affine" in str(traced.graph)
+
+
 def test_per_channel_equals_per_tensor_channel_by_channel():
     x = torch.randn(3, 50) * torch.tensor([[0.1], [1.0], [20.0]])
     scale, zero_point = affine_qparams(x.amin(1), x.amax(1), 0, 31)

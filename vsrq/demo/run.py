@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from vsrq.demo.settings import CLIPS, RECIPES, DemoClip, Recipe, bicubic
 from vsrq.evaluation.functional import psnr, ssim
 from vsrq.models import FloatVSR, QuantizedVSR
 from vsrq.quant import calibrate, cost
+
+Model = TypeVar("Model", bound=FloatVSR)
 
 ARCHITECTURE = dict(
     type="FloatVSR",
@@ -100,7 +102,7 @@ def run(
             progress(f"{clip.name}: {name}")  # noqa: B023
 
         add("bicubic", bicubic(low), None, None)
-        net = FloatVSR(**_without_type(architecture), float_checkpoint=checkpoint).eval()
+        net = _fast_on_cpu(FloatVSR(**_without_type(architecture), float_checkpoint=checkpoint)).eval()
         outputs: list[Tensor] = []
         report = cost.measure(
             net.generator,
@@ -111,12 +113,17 @@ def run(
         float_output = outputs[0]
         add("float", float_output, None, report)
         for recipe in recipes:
-            model = QuantizedVSR(architecture, float_checkpoint=checkpoint, **recipe.model_config())
+            model = _fast_on_cpu(QuantizedVSR(architecture, float_checkpoint=checkpoint, **recipe.model_config()))
             passes = 1 if recipe.residual is None else 2
             calibrate(model, lambda: model.upscale(calibration[None]), passes=passes)  # noqa: B023
             report, output = model.cost(low[None])
             add(recipe.name, output[0], float_output, report)
     return DemoResult(rows, frames)
+
+
+def _fast_on_cpu(model: Model) -> Model:
+    """Lay the weights out channels last: convolutions take half the time, results differ by float rounding only."""
+    return model.to(memory_format=torch.channels_last)
 
 
 def _without_type(config: dict[str, Any]) -> dict[str, Any]:

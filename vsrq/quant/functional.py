@@ -72,7 +72,8 @@ def fake_quantize(
 ) -> Tensor:
     """Round ``x`` to the grid and back; straight-through gradient inside the range, zero outside.
 
-    The operator is PyTorch's own, so that export recognises it.
+    The operator is PyTorch's own, so that export recognises it. On the CPU, where that operator is slow, the same
+    arithmetic is done in place when neither a gradient nor a graph is wanted; the result is the same bit for bit.
 
     Args:
         x: Values, any shape.
@@ -82,9 +83,23 @@ def fake_quantize(
         qmax: Largest code.
         axis: Channel axis, or ``None`` for one grid per tensor.
     """
+    wants_graph = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    wants_gradient = torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad)
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not wants_graph and not wants_gradient:
+        return _fake_quantize_in_place(x, scale, zero_point, qmin, qmax, axis)
     if axis is None:
         return torch.fake_quantize_per_tensor_affine(x, scale.reshape(()), zero_point.reshape(()), qmin, qmax)
     return torch.fake_quantize_per_channel_affine(x, scale, zero_point, axis, qmin, qmax)
+
+
+def _fake_quantize_in_place(
+    x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int, axis: int | None
+) -> Tensor:
+    shape = [1] * x.dim()
+    if axis is not None:
+        shape[axis] = -1
+    s, z = scale.detach().view(shape), zero_point.view(shape)
+    return torch.mul(x, s.reciprocal()).round_().clamp_(qmin - z, qmax - z).mul_(s)
 
 
 def _rounding_error(values: Tensor, counts: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
@@ -132,18 +147,17 @@ def mse_range(
         b = high_axis[:, None, :].expand(-1, low_axis.shape[1], -1)
         return a.flatten(1), b.flatten(1)
 
-    coarse = torch.linspace(1 / steps, 1, steps, device=values.device).expand(len(values), -1)
-    fine = torch.linspace(-0.75, 0.75, 7, device=values.device) / steps
+    def line(start: float, stop: float, count: int) -> Tensor:
+        return torch.linspace(start, stop, count, device=values.device).expand(len(values), -1)
+
     one_sided = bool((low == 0).all() or (high == 0).all())
     if symmetric or one_sided:
-        dense = torch.linspace(0.2 / steps, 1, 5 * steps, device=values.device).expand(len(values), -1)
-        best_low, best_high = search(dense, dense)
+        best, _ = search(*[line(1 / (2 * steps), 1, 2 * steps)] * 2)
+        around = (best[:, None] + line(-0.4 / steps, 0.4 / steps, 9)).clamp(1e-3, 1)
+        best_low, best_high = search(around, around)
     else:
-        best_low, best_high = search(*pairs(coarse, coarse))
-        best_low, best_high = search(
-            *pairs(
-                (best_low[:, None] + fine).clamp(1e-3, 1),
-                (best_high[:, None] + fine).clamp(1e-3, 1),
-            )
-        )
+        best_low, best_high = search(*pairs(line(1 / steps, 1, steps), line(1 / steps, 1, steps)))
+        fine = line(-0.75 / steps, 0.75 / steps, 7)
+        around = (best_low[:, None] + fine).clamp(1e-3, 1), (best_high[:, None] + fine).clamp(1e-3, 1)
+        best_low, best_high = search(*pairs(*around))
     return low * best_low, high * best_high

@@ -191,10 +191,15 @@ class UniformQuantizer(Calibratable):
 
 
 class WeightQuantizer(UniformQuantizer):
-    """Quantizer of a parameter: calibration looks at it once per pass, for it does not change between calls."""
+    """Quantizer of a parameter: calibration looks at it once, for it does not change between calls or passes."""
+
+    def start_observing(self, *, first_pass: bool) -> None:
+        """Begin the first pass with a fresh observer; later passes keep what it found."""
+        if first_pass or not self.initialized:
+            super().start_observing(first_pass=first_pass)
 
     def observe(self, x: Tensor) -> None:
-        """Take ``x`` into the range, unless this pass has seen it."""
+        """Take ``x`` into the range, unless this calibration has seen it."""
         if self.observer is not None and self.observer.low is None:
             super().observe(x)
 

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from vsrq.apis import evaluate, train
+from vsrq.errors import CalibrationError, ConfigError
+
+
+@pytest.mark.parametrize("network", ["basicvsr", "basicvsr_pp", "edvr"])
+def test_calibrates_saves_and_evaluates(network, tmp_path):
+    config = f"configs/tiny/{network}_res-w4a4_ptq.py"
+    train(config, work_dir=str(tmp_path))
+    saved = torch.load(tmp_path / "ptq.pth", weights_only=True)["state_dict"]
+    scales = [value for key, value in saved.items() if key.endswith("act_quantizer.scale")]
+    assert len(scales) > 10
+    assert any(scale.item() != 1 for scale in scales)
+    metrics = evaluate(config, str(tmp_path / "ptq.pth"), work_dir=str(tmp_path / "test"))
+    assert metrics["PSNR"] > 15
+
+
+def test_nothing_is_saved_when_calibration_fails(tmp_path):
+    # one frame is too short: no residual call is ever made
+    options = {"train_dataloader.dataset.num_input_frames": 1}
+    with pytest.raises(CalibrationError, match="saw no data"):
+        train("configs/tiny/basicvsr_res-w4a4_ptq.py", work_dir=str(tmp_path), cfg_options=options)
+    assert not (tmp_path / "ptq.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_cfg.passes": 0}, "passes must be 1 or more, got 0"),
+        ({"train_cfg.max_clips": 0}, "max_clips must be 1 or more, got 0"),
+        ({"train_cfg.max_clip": 2}, "max_clip"),
+        ({"model.residual.rules": [{"pattern": "nothing"}]}, "'nothing' has no effect"),
+    ],
+)
+def test_wrong_settings_are_refused(options, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        train("configs/tiny/basicvsr_res-w4a4_ptq.py", work_dir=str(tmp_path), cfg_options=options)
+
+
+def test_a_float_model_has_nothing_to_calibrate(tmp_path):
+    options = {"train_cfg": dict(type="PTQLoop", _delete_=True), "param_scheduler": None}
+    with pytest.raises(ConfigError, match="PTQLoop needs a QuantizedVSR, got FloatVSR"):
+        train("configs/tiny/basicvsr.py", work_dir=str(tmp_path), cfg_options=options)
