@@ -13,7 +13,7 @@ from vsrq.datasets.bicubic import matlab_resize
 from vsrq.datasets.clips import load_clip, make_pair
 
 FRAMES = 8
-CALIBRATION_FRAMES = 5
+CALIBRATION_FRAMES = 4
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class DemoClip:
 
 CLIPS = (
     # a hand-held camera on a car and a cyclist
-    DemoClip("bikes (moving)", "bikes.mp4", start=146, halve=False, crop=(128, 8, 384, 256)),
+    DemoClip("bikes (moving)", "bikes.mp4", start=146, halve=False, crop=(160, 8, 320, 256)),
     # the camera stands still, the rabbit stretches
-    DemoClip("bunny (static)", "bigbuckbunny.mp4", start=92, halve=True, crop=(0, 52, 384, 256)),
+    DemoClip("bunny (static)", "bigbuckbunny.mp4", start=92, halve=True, crop=(32, 52, 320, 256)),
 )
 
 # The flow network is held at 8 bit in all rows: offsets turn error into sampling positions. Its two coarsest levels,

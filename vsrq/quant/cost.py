@@ -163,7 +163,7 @@ def _float_layers_report(model: nn.Module) -> Iterator[None]:
     """Let float layers of quantizable types report their calls, as quantized ones do by themselves."""
 
     def report(module: nn.Module, _inputs: object, output: Tensor) -> None:
-        macs = output.numel() * module.weight[0].numel()  # type: ignore[index,union-attr]
+        macs = output.numel() * module.weight[0].numel()  # type: ignore[index]
         record(Call(module, "float", macs, FLOAT_BITS, FLOAT_BITS))
 
     handles = [

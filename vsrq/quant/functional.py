@@ -158,6 +158,6 @@ def mse_range(
     else:
         best_low, best_high = search(*pairs(line(1 / steps, 1, steps), line(1 / steps, 1, steps)))
         fine = line(-0.75 / steps, 0.75 / steps, 7)
-        around = (best_low[:, None] + fine).clamp(1e-3, 1), (best_high[:, None] + fine).clamp(1e-3, 1)
-        best_low, best_high = search(*pairs(*around))
+        around_low, around_high = ((best[:, None] + fine).clamp(1e-3, 1) for best in (best_low, best_high))
+        best_low, best_high = search(*pairs(around_low, around_high))
     return low * best_low, high * best_high

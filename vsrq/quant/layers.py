@@ -27,8 +27,8 @@ class QuantLayer(nn.Module):
         act_quantizer: Of the layer's input.
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    weight: Any  # a parameter; nn.Conv2d and nn.Linear declare it differently
+    bias: Any
     weight_quantizer: WeightQuantizer
     act_quantizer: UniformQuantizer
 

@@ -142,7 +142,7 @@ class HistogramObserver(MinMaxObserver):
         index += torch.arange(len(values), device=values.device)[:, None] * self.bins
         flat = None if weights is None else weights.flatten().double()
         found = torch.bincount(index.flatten(), flat, minlength=len(values) * self.bins)
-        self.counts += found.view(len(values), self.bins)
+        self.counts = self.counts + found.view(len(values), self.bins)  # type: ignore[operator]
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """Return bin centres and counts, both ``(c, bins)``; the bin that holds 0 is centred on 0 exactly."""

@@ -101,7 +101,7 @@ def prepare(
         if settings.get("quantize", True)
     }
     for name, (weight_config, act_config) in recipes.items():
-        check_recipe(name, modules[name].weight, weight_config, act_config)  # type: ignore[arg-type]
+        check_recipe(name, modules[name].weight, weight_config, act_config)
 
     def swap(name: str, module: nn.Module) -> nn.Module:
         return QUANT_LAYERS[type(module)].from_float(module, *recipes[name])  # type: ignore[attr-defined]

@@ -74,8 +74,11 @@ class ResidualLayer(QuantLayer):
         memory = Memory() if state is None else state.memory(self)
         if memory.input is not None and not memory.fits(x):
             memory.input, memory.output, memory.calls = None, None, 0
-        key = memory.input is None or self.schedule.is_key(memory.calls)
-        y = self._key(x, memory) if key else self._residual(x, memory)
+        past = memory.input
+        if past is None or self.schedule.is_key(memory.calls):
+            y = self._key(x, memory)
+        else:
+            y = self._residual(x, past, memory)
         memory.calls += 1
         return y
 
@@ -88,8 +91,7 @@ class ResidualLayer(QuantLayer):
         self.report("key", memory.output, self.weight_quantizer, self.act_quantizer)
         return self.add_bias(memory.output)
 
-    def _residual(self, x: Tensor, memory: Memory) -> Tensor:
-        past = memory.input
+    def _residual(self, x: Tensor, past: Tensor, memory: Memory) -> Tensor:
         if self.residual_act_quantizer.observer is not None:
             self.prediction.observe(x, past)
             self.act_quantizer.observe(x)

@@ -18,7 +18,7 @@ train_dataloader = dict(
         metainfo=dict(dataset_type="reds_reds4", task_name="vsr"),
         data_root=reds_root,
         data_prefix=reds_prefix,
-        ann_file="meta_info_reds4_train.txt",
+        split="reds4_train",
         depth=1,
         num_input_frames=15,
         pipeline=[
@@ -43,7 +43,7 @@ val_dataloader = dict(
         metainfo=dict(dataset_type="reds_reds4", task_name="vsr"),
         data_root=reds_root,
         data_prefix=reds_prefix,
-        ann_file="meta_info_reds4_val.txt",
+        split="reds4_val",
         depth=1,
         num_input_frames=100,
         fixed_seq_len=100,
