@@ -50,7 +50,8 @@ def markdown(result: DemoResult) -> str:
 
 def show(result: DemoResult, console: Console) -> None:
     """Print the table."""
-    table = Table("method", title="vsrq demo")
+    table = Table(title="vsrq demo")
+    table.add_column("method", no_wrap=True)
     for title, _, _ in COLUMNS:
         table.add_column(title, justify="right")
     clip = ""
