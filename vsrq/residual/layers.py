@@ -64,12 +64,14 @@ class ResidualLayer(QuantLayer):
         new.residual_act_quantizer = UniformQuantizer(**act).to(layer.weight.device)
         new.prediction = prediction.to(layer.weight.device)
         new.schedule = schedule
-        if schedule.period == 1:  # every call is a key frame: nothing to calibrate for residuals
+        if schedule.period == 1:  # they never run
             new.residual_weight_quantizer.required = new.residual_act_quantizer.required = False
         return new
 
     def forward(self, x: Tensor) -> Tensor:
         """Run one call; see the module's docstring for the maths."""
+        if self.schedule.period == 1:  # every call stands on its own: frame quantization, and nothing to remember
+            return super().forward(x)
         state = current_state()
         memory = Memory() if state is None else state.memory(self)
         if memory.input is not None and not memory.fits(x):
