@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vsrq.compat.checkpoints import read_checkpoint
@@ -81,10 +80,8 @@ def load_weights(net: nn.Module, path: str | Path, *, strict: bool = True, trust
             f"checkpoint {str(path)!r} does not fit {type(net).__name__}: {'; '.join(filter(None, faults))}. "
             "Compare the network's arguments (channels, blocks) with those the weights were trained with."
         )
-    with torch.no_grad():
-        for name, value in own.items():  # state_dict's tensors share their memory with the network
-            if name in given:
-                value.copy_(given[name])
+    # through load_state_dict, because quantizers mirror parts of their state
+    net.load_state_dict({name: given.get(name, value) for name, value in own.items()})
 
 
 def translate_names(given: dict[str, Tensor], own: Mapping[str, Any]) -> dict[str, Tensor]:
