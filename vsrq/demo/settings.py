@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class DemoClip:
 
 
 CLIPS = (
-    # a hand-held camera on a car and a cyclist
+    # a car and a cyclist; about half of all pixels change from frame to frame
     DemoClip("bikes (moving)", "bikes.mp4", start=146, halve=False, crop=(160, 8, 320, 256)),
     # the camera stands still, the rabbit stretches
     DemoClip("bunny (static)", "bigbuckbunny.mp4", start=92, halve=True, crop=(32, 52, 320, 256)),
@@ -72,7 +72,7 @@ class Recipe:
 
     name: str
     bits: int
-    residual: dict[str, Any] | None = field(default=None)
+    residual: dict[str, Any] | None = None
 
     def model_config(self) -> dict[str, Any]:
         """Return ``quant`` and ``residual`` of a :class:`vsrq.models.QuantizedVSR`."""
