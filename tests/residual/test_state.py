@@ -114,10 +114,19 @@ def test_residuals_need_quantized_layers():
         convert_residual(nn.Sequential(nn.Conv2d(2, 3, 1)))
 
 
-def test_a_rule_naming_a_layer_that_is_not_linear_in_time_is_refused():
+@pytest.mark.parametrize("pattern", ["align", "ali*n"])
+def test_a_rule_naming_a_layer_that_is_not_linear_in_time_is_refused(pattern):
     from vsrq.models import DeformConv2d
 
     model = nn.ModuleDict({"align": DeformConv2d(2, 2, 3, padding=1, conv_offset=nn.Conv2d(2, 27, 3, padding=1))})
     prepare(model)
     with pytest.raises(ConfigError, match="align is a QuantDeformConv2d, which is not linear in time"):
-        convert_residual(model, rules=[dict(pattern="align", period=2)])
+        convert_residual(model, rules=[dict(pattern=pattern, period=2)])
+
+
+def test_a_rule_may_say_that_a_nonlinear_layer_stays_per_frame():
+    from vsrq.models import DeformConv2d
+
+    model = nn.ModuleDict({"align": DeformConv2d(2, 2, 3, padding=1, conv_offset=nn.Conv2d(2, 27, 3, padding=1))})
+    prepare(model)
+    assert len(convert_residual(model, rules=[dict(pattern="align", residual=False)])) == 1

@@ -48,9 +48,10 @@ class RuleBook:
         self._used.add(pattern)
         return {key: value for key, value in self._rules[pattern].items() if key != "pattern"}
 
-    def is_exact(self, name: str) -> bool:
-        """Whether a rule names the layer literally and not through a wildcard."""
-        return name in self._rules
+    def unused(self, name: str) -> bool:
+        """Whether a rule decides a layer, but has decided nothing so far."""
+        pattern = first_match(name, self._rules)
+        return pattern is not None and pattern not in self._used
 
     def check_all_used(self, names: Iterable[str]) -> None:
         """Raise :class:`ConfigError` for a rule that decided nothing.

@@ -73,8 +73,6 @@ def convert_residual(
     linear = [name for name, module in quantized.items() if type(module) in RESIDUAL_LAYERS]
     if not linear:
         raise ConfigError("residual quantization needs quantized convolutions or linear layers; call prepare() first.")
-    _refuse_nonlinear(book, quantized)
-
     recipes: dict[str, dict[str, Any]] = {}
     for name in linear:
         settings = book.settings(name)
@@ -87,6 +85,7 @@ def convert_residual(
         recipe["prediction"] = LeakyPrediction(recipe.pop("coefficient"))
         recipe["schedule"] = KeyFrameSchedule(period=recipe.pop("period"), warmup=recipe.pop("warmup"))
         recipes[name] = recipe
+    _refuse_nonlinear(book, quantized)
     book.check_all_used(linear)
 
     def swap(name: str, module: nn.Module) -> nn.Module:
@@ -108,12 +107,11 @@ def convert_residual(
 
 
 def _refuse_nonlinear(book: RuleBook, quantized: Mapping[str, QuantLayer]) -> None:
-    """Raise for a rule that asks for residuals on a layer that is not linear in time."""
+    """Raise for a rule that asks for residuals and reaches only layers that are not linear in time."""
     for name, module in quantized.items():
-        if type(module) in RESIDUAL_LAYERS:
+        if type(module) in RESIDUAL_LAYERS or not book.unused(name):
             continue
-        settings = book.settings(name)
-        if settings and settings.get("residual", True) and book.is_exact(name):
+        if book.settings(name).get("residual", True):
             raise ConfigError(
                 f"layer {name} is a {type(module).__name__}, which is not linear in time: it can only be quantized "
                 "per frame. Remove the rule or set residual=False."
