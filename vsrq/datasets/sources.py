@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Protocol
 
 from vsrq.datasets.frames import video_addresses
-from vsrq.datasets.images import IMAGE_SUFFIXES
 from vsrq.datasets.lmdb_store import lmdb_keys
 from vsrq.datasets.video import VIDEO_SUFFIXES
 from vsrq.errors import DataError
+from vsrq.images import IMAGE_SUFFIXES, natural_order
 
 
 class ClipSource(Protocol):
@@ -130,12 +129,6 @@ class LmdbSource:
         if name not in self._clips:
             raise DataError(f"{self._path}: no such clip {name!r}; it holds {', '.join(list(self._clips)[:5])}, ..")
         return sorted(self._clips[name], key=natural_order)
-
-
-def natural_order(name: str) -> list[str | tuple[int, str]]:
-    """Sort key that puts ``2.png`` before ``10.png``."""
-    parts = re.split(r"(\d+)", str(name))
-    return [(int(part), part) if position % 2 else part for position, part in enumerate(parts)]
 
 
 def _children(folder: Path) -> list[Path]:
