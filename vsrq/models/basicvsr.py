@@ -7,10 +7,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from mmagic.models.editors import BasicVSRNet as MMagicBasicVSRNet
-from mmagic.models.utils import flow_warp
 from torch import Tensor
 
+from vsrq.models.spynet import SPyNet
 from vsrq.models.stepwise import StepwiseVSR, check_clip, clip_flows, is_mirror_extended
+from vsrq.ops.warp import flow_warp
 from vsrq.registry import MODELS
 
 
@@ -45,6 +46,10 @@ class BasicVSRNet(StepwiseVSR, MMagicBasicVSRNet):
         "conv_hr": "tail",
         "conv_last": "tail",
     }
+
+    def __init__(self, mid_channels: int = 64, num_blocks: int = 30, spynet_pretrained: str | None = None):
+        super().__init__(mid_channels, num_blocks)
+        self.spynet = SPyNet(pretrained=spynet_pretrained)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Upscale every frame; see :meth:`StepwiseVSR.upscale`."""
@@ -92,7 +97,7 @@ class BasicVSRNet(StepwiseVSR, MMagicBasicVSRNet):
             n, _, h, w = frame.shape
             warped = frame.new_zeros(n, self.mid_channels, h, w)
         else:
-            warped = flow_warp(memory.feat, memory.flow.permute(0, 2, 3, 1))
+            warped = flow_warp(memory.feat, memory.flow)
         blocks = self.backward_resblocks if branch == "backward" else self.forward_resblocks
         return blocks(torch.cat([frame, warped], dim=1))
 

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from mmagic.models.editors import BasicVSRPlusPlusNet as MMagicBasicVSRPlusPlusNet
-from mmagic.models.utils import flow_warp
 from mmengine import print_log
 from torch import Tensor, nn
 
 from vsrq.models.deform import DeformConv2d, second_order_offsets
 from vsrq.models.padding import pad_clip
+from vsrq.models.spynet import SPyNet
 from vsrq.models.stepwise import StepwiseVSR, check_clip, clip_flows, is_mirror_extended
+from vsrq.ops.warp import flow_warp
 from vsrq.registry import MODELS
 
 _DEFORM_GROUPS = 16
@@ -76,9 +77,9 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
             num_blocks,
             max_residue_magnitude,
             is_low_res_input,
-            spynet_pretrained,
-            cpu_cache_length,
+            cpu_cache_length=cpu_cache_length,
         )
+        self.spynet = SPyNet(pretrained=spynet_pretrained)
         self.scale = 4 if is_low_res_input else 1
         self.max_residue_magnitude = max_residue_magnitude
         for branch in self.branches:
@@ -154,14 +155,13 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
 
     def _align(self, branch: str, current: Tensor, memory: PreviousFrames) -> Tensor:
         feat_1, flow_1, feat_2, flow_2 = memory
-        grid_1 = flow_1.permute(0, 2, 3, 1)
-        warped_1 = flow_warp(feat_1, grid_1)
+        warped_1 = flow_warp(feat_1, flow_1)
         if feat_2 is None or flow_2 is None:
             feat_2, flow_2 = torch.zeros_like(feat_1), torch.zeros_like(flow_1)
             warped_2 = torch.zeros_like(warped_1)
         else:
-            flow_2 = flow_1 + flow_warp(flow_2, grid_1)
-            warped_2 = flow_warp(feat_2, flow_2.permute(0, 2, 3, 1))
+            flow_2 = flow_1 + flow_warp(flow_2, flow_1)
+            warped_2 = flow_warp(feat_2, flow_2)
         align = self.deform_align[branch]
         out = align.conv_offset(torch.cat([warped_1, current, warped_2, flow_1, flow_2], dim=1))
         offset, mask = second_order_offsets(out, flow_1, flow_2, self.max_residue_magnitude)
