@@ -29,8 +29,16 @@ class CalibrationError(VsrqError, RuntimeError):
     """A quantizer has no usable range: never calibrated, or calibrated on NaN or constant data."""
 
 
+class TrainingError(VsrqError, RuntimeError):
+    """A training cannot go on: its loss is no number, or its checkpoint cannot be written."""
+
+
 class StateError(VsrqError, RuntimeError):
     """A temporal state does not belong to this network, clip shape, dtype or device."""
+
+
+class OutputError(VsrqError, OSError):
+    """A result cannot be written: no space, no permission, already there."""
 
 
 class MissingDependencyError(VsrqError, ImportError):

@@ -11,11 +11,18 @@ if TYPE_CHECKING:
     from vsrq.apis.check import check_config
     from vsrq.apis.config import load_config
     from vsrq.apis.evaluation import evaluate
+    from vsrq.apis.initial_weights import warm_start
     from vsrq.apis.training import train
 
-_HOMES = {"check_config": "check", "evaluate": "evaluation", "load_config": "config", "train": "training"}
+_HOMES = {
+    "check_config": "check",
+    "evaluate": "evaluation",
+    "load_config": "config",
+    "train": "training",
+    "warm_start": "initial_weights",
+}
 
-__all__ = ["check_config", "evaluate", "load_config", "train"]
+__all__ = ["check_config", "evaluate", "load_config", "train", "warm_start"]
 
 
 def __getattr__(name: str) -> Any:

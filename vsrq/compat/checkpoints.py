@@ -32,7 +32,9 @@ def read_checkpoint(path: str | Path, *, map_location: Any = "cpu", trust: bool 
     path = Path(path).expanduser()
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"checkpoint {str(path)!r} {what}; give the path of a .pth file.")
+        raise CheckpointError(f"checkpoint {str(path)!r} {what}; give the path of a .pth or .safetensors file.")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path, map_location)
     try:
         if trust:
             return torch.load(path, map_location=map_location, weights_only=False)
@@ -48,6 +50,19 @@ def read_checkpoint(path: str | Path, *, map_location: Any = "cpu", trust: bool 
         raise CheckpointError(
             f"checkpoint {str(path)!r} ({path.stat().st_size} bytes) is broken or no PyTorch checkpoint: "
             f"{_first_line(error)}.{kind} Fetch or copy it again."
+        ) from error
+
+
+def _read_safetensors(path: Path, device: Any) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device=str(device or "cpu"))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} ({path.stat().st_size} bytes) is broken or no safetensors file: "
+            f"{_first_line(error)}. Fetch or copy it again."
         ) from error
 
 

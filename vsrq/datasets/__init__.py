@@ -6,6 +6,7 @@ ensure_mmagic()
 
 from vsrq.datasets.bicubic import matlab_resize  # noqa: E402
 from vsrq.datasets.clips import degrade, load_clip, make_pair, to_uint8  # noqa: E402
+from vsrq.datasets.crop import RandomClipCrop  # noqa: E402
 from vsrq.datasets.degradations import GaussianDownsampling, MATLABBicubic  # noqa: E402
 from vsrq.datasets.frame_indices import (  # noqa: E402
     GenerateFrameIndices,
@@ -15,6 +16,7 @@ from vsrq.datasets.frame_indices import (  # noqa: E402
 from vsrq.datasets.frames_dataset import BasicFramesDataset  # noqa: E402
 from vsrq.datasets.gaussian import gaussian_downsample  # noqa: E402
 from vsrq.datasets.loading import LoadImageFromFile, PackInputs  # noqa: E402
+from vsrq.datasets.synthetic import SyntheticClips  # noqa: E402
 from vsrq.datasets.video import read_video  # noqa: E402
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "LoadImageFromFile",
     "MATLABBicubic",
     "PackInputs",
+    "RandomClipCrop",
+    "SyntheticClips",
     "degrade",
     "gaussian_downsample",
     "load_clip",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vsrq.errors import DataError, MissingDependencyError
 
@@ -38,13 +39,35 @@ def lmdb_get(path: str, key: str) -> bytes:
     return value
 
 
-@lru_cache(maxsize=16)
-def _environment(path: str) -> lmdb.Environment:
-    """Open a database once per process."""
+def lmdb_write(path: str | os.PathLike, items: Iterable[tuple[str, bytes]]) -> None:
+    """Write a new database.
+
+    Raises:
+        DataError: The folder cannot be made, or the disk is full.
+        MissingDependencyError: lmdb is not installed.
+    """
+    lmdb = _import_lmdb()
+    try:
+        with lmdb.open(os.fspath(path), map_size=1 << 40) as environment:
+            for key, value in items:
+                with environment.begin(write=True) as transaction:
+                    transaction.put(key.encode(), value)
+    except lmdb.Error as error:
+        raise DataError(f"{path}: cannot be written ({error}); is the disk full?") from error
+
+
+def _import_lmdb() -> Any:
     try:
         import lmdb
     except ImportError as error:
-        raise MissingDependencyError("reading LMDB data needs the package lmdb: pip install lmdb") from error
+        raise MissingDependencyError("LMDB data needs the package lmdb: pip install lmdb") from error
+    return lmdb
+
+
+@lru_cache(maxsize=16)
+def _environment(path: str) -> lmdb.Environment:
+    """Open a database once per process."""
+    lmdb = _import_lmdb()
     if not (Path(path) / "data.mdb").is_file():
         raise DataError(f"{path}: not an LMDB folder, data.mdb is missing; check the path")
     try:

@@ -2,21 +2,25 @@
 
 from vsrq.engine import registries  # noqa: F401  the empty nodes of scope vsrq
 from vsrq.engine.amp import AmpOptimWrapper
+from vsrq.engine.channels_last import ChannelsLastHook
 from vsrq.engine.exact_resume import ExactResumeHook
 from vsrq.engine.freeze import FreezeHook
 from vsrq.engine.plain_checkpoint import PlainCheckpointHook
 from vsrq.engine.ptq_loop import PTQLoop
 from vsrq.engine.schedule_guard import ScheduleGuardHook
+from vsrq.engine.stop_at_nan import StopAtNaNHook
 from vsrq.engine.strict_load import StrictLoadHook
 from vsrq.engine.train_loop import IterBasedTrainLoop
 
 __all__ = [
     "AmpOptimWrapper",
+    "ChannelsLastHook",
     "ExactResumeHook",
     "FreezeHook",
     "IterBasedTrainLoop",
     "PTQLoop",
     "PlainCheckpointHook",
     "ScheduleGuardHook",
+    "StopAtNaNHook",
     "StrictLoadHook",
 ]

@@ -6,7 +6,7 @@ ensure_mmagic()
 
 from vsrq.models.basicvsr import BasicVSRNet  # noqa: E402
 from vsrq.models.basicvsr_plusplus import BasicVSRPlusPlusNet  # noqa: E402
-from vsrq.models.checkpoint import load_weights, read_state_dict  # noqa: E402
+from vsrq.models.checkpoint import load_weights, read_state_dict, save_weights  # noqa: E402
 from vsrq.models.deform import DeformConv2d  # noqa: E402
 from vsrq.models.edvr import EDVRNet  # noqa: E402
 from vsrq.models.float_vsr import FloatVSR  # noqa: E402
@@ -23,4 +23,5 @@ __all__ = [
     "StepwiseVSR",
     "load_weights",
     "read_state_dict",
+    "save_weights",
 ]

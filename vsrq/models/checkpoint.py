@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vsrq.compat.checkpoints import read_checkpoint
-from vsrq.errors import CheckpointError
+from vsrq.errors import CheckpointError, ConfigError
 
 _CONTAINERS = ("state_dict", "params_ema", "params")
 _PREFIXES = ("module.", "generator_ema.", "generator.")
@@ -82,6 +84,44 @@ def load_weights(net: nn.Module, path: str | Path, *, strict: bool = True, trust
         )
     # through load_state_dict, because quantizers mirror parts of their state
     net.load_state_dict({name: given.get(name, value) for name, value in own.items()})
+
+
+def save_weights(
+    weights: Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float16,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write weights to a safetensors file; what was there before is replaced when the new file is complete.
+
+    Args:
+        weights: Names and values; floating point values are stored in ``dtype``.
+        path: A file ending in ``.safetensors``.
+        dtype: float16 halves the size; its 11 bits of precision are finer than any quantizer's grid here.
+        metadata: Texts stored beside the weights.
+
+    Raises:
+        ConfigError: The path ends otherwise.
+        CheckpointError: A value is not finite in ``dtype``, or the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ConfigError(f"weights are saved as .safetensors, got {str(path)!r}; rename the output")
+    tensors = {n: (v.to(dtype) if v.is_floating_point() else v).detach().cpu().contiguous() for n, v in weights.items()}
+    broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise CheckpointError(f"{_listing('not finite', broken)}: not saved as {dtype}; the training has diverged")
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, unfinished, metadata=dict(metadata or {}))
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def translate_names(given: dict[str, Tensor], own: Mapping[str, Any]) -> dict[str, Tensor]:

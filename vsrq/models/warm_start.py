@@ -1,0 +1,116 @@
+"""Start a small BasicVSR++ or EDVR from official BasicVSR weights.
+
+The tails of the three networks are alike: two pixel-shuffle convolutions and two convolutions. BasicVSR's tail takes
+64 channels, of which a few principal directions carry nearly everything the output needs, so that a network of fewer
+channels can have the same tail behind a change of basis. What remains to be learnt are features in that basis.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vsrq.errors import ConfigError
+from vsrq.models.basicvsr import BasicVSRNet
+from vsrq.models.basicvsr_plusplus import BasicVSRPlusPlusNet
+from vsrq.models.edvr import EDVRNet
+
+
+@torch.no_grad()
+def fused_features(teacher: BasicVSRNet, clip: Tensor) -> Tensor:
+    """Return the features (n * t, c, h, w) that enter the tail of BasicVSR for a clip (n, t, 3, h, w)."""
+    found: list[Tensor] = []
+    handle = teacher.fusion.register_forward_hook(lambda module, args, out: found.append(teacher.lrelu(out.clone())))
+    try:
+        teacher.upscale(clip)
+    finally:
+        handle.remove()
+    return torch.cat(found)
+
+
+def principal_basis(features: Tensor, channels: int) -> Tensor:
+    """Return the orthonormal directions (c, channels) that keep most of the energy of features (n, c, h, w).
+
+    The mean is not removed, so that projecting and back is linear and zero padding stays zero.
+
+    Raises:
+        ConfigError: More directions than channels are asked for.
+    """
+    if channels > features.shape[1]:
+        raise ConfigError(f"{channels} directions asked for, but features have only {features.shape[1]} channels")
+    pixels = features.movedim(1, -1).flatten(0, -2).double()
+    return torch.linalg.eigh(pixels.T @ pixels).eigenvectors.flip(1)[:, :channels].float()
+
+
+@torch.no_grad()
+def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, features: Tensor) -> None:
+    """Copy what fits, and let the alignment begin as a warp by the flow or as the identity.
+
+    Flow network and the last three convolutions are copied. The first pixel shuffle takes the principal directions of
+    the teacher's features and puts out only as many channels as the network has; the second one is fitted to them by
+    least squares.
+
+    Args:
+        net: The network to start.
+        teacher: BasicVSR with trained weights.
+        features: What enters the teacher's tail on some clips, (n, c, h, w).
+
+    Raises:
+        ConfigError: The network is wider than the teacher.
+
+    Reference: He et al., Channel pruning for accelerating very deep neural networks (ICCV 2017).
+    """
+    channels = net.upsample1.upsample_conv.in_channels
+    basis = principal_basis(features, channels)
+    if isinstance(net, BasicVSRPlusPlusNet):
+        net.spynet.load_state_dict(teacher.spynet.state_dict())
+        layers = list(net.deform_align.values())
+    else:
+        layers = [*net.pcd_alignment.dcn_pack.values(), net.pcd_alignment.cas_dcnpack]
+    for layer in layers:
+        _set_identity(layer)
+    wide = teacher.lrelu(teacher.upsample1(features))
+    source, target = teacher.upsample1.upsample_conv, teacher.upsample2.upsample_conv
+    kept = _important_channels(wide, target, channels)
+    # the pixel shuffle makes channel k of the outputs 4k .. 4k + 3
+    rows = (4 * kept[:, None] + torch.arange(4)).flatten()
+    conv = net.upsample1.upsample_conv
+    conv.weight.copy_(torch.einsum("oikl,ij->ojkl", source.weight[rows], basis))
+    conv.bias.copy_(source.bias[rows])
+    weight, bias = _least_squares(wide[:, kept], target(wide))
+    net.upsample2.upsample_conv.weight.copy_(weight)
+    net.upsample2.upsample_conv.bias.copy_(bias)
+    for name in ("conv_hr", "conv_last"):
+        net.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
+
+
+def _set_identity(align: nn.Module) -> None:
+    """Let a modulated deformable layer put out its first input channels where offset and mask logits are zero."""
+    weight: Tensor = align.weight  # type: ignore[assignment]
+    weight.zero_()
+    centre = weight.shape[2] // 2
+    for channel in range(weight.shape[0]):
+        weight[channel, channel, centre, centre] = 2.0  # the mask begins at sigmoid(0) = 1/2
+    if isinstance(align.bias, Tensor):
+        align.bias.zero_()
+
+
+def _important_channels(wide: Tensor, target: nn.Conv2d, count: int) -> Tensor:
+    """Return the sorted channels with most energy at the output of ``target``."""
+    energy = wide.square().mean(dim=(0, 2, 3)) * target.weight.square().sum(dim=(0, 2, 3))
+    return energy.topk(count).indices.sort().values
+
+
+def _least_squares(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit a 3x3 convolution with bias to inputs (n, c, h, w) and outputs (n, o, h, w)."""
+    channels = inputs.shape[1]
+    gram = torch.zeros(9 * channels + 1, 9 * channels + 1, dtype=torch.float64)
+    moment = torch.zeros(9 * channels + 1, outputs.shape[1], dtype=torch.float64)
+    for x, y in zip(inputs, outputs, strict=True):
+        columns = nn.functional.unfold(x[None], 3, padding=1)[0].double()
+        columns = torch.cat([columns, torch.ones_like(columns[:1])])
+        gram += columns @ columns.T
+        moment += columns @ y.flatten(1).T.double()
+    gram.diagonal().add_(1e-6 * gram.diagonal().mean())
+    solution = torch.linalg.solve(gram, moment).float()
+    return solution[:-1].T.reshape(-1, channels, 3, 3), solution[-1]
