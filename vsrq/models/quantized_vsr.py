@@ -13,6 +13,7 @@ from vsrq.errors import ConfigError, check_keys
 from vsrq.models.deform import DeformConv2d
 from vsrq.models.float_vsr import FloatVSR
 from vsrq.quant import QuantDeformConv2d, cost, prepare, register_quant_layer
+from vsrq.quant.weight_cache import quantize_weights_once
 from vsrq.registry import MODELS
 from vsrq.residual import TemporalState, convert_residual, temporal
 
@@ -73,12 +74,12 @@ class QuantizedVSR(FloatVSR):
 
     def upscale(self, clip: Tensor) -> Tensor:
         """Upscale every frame of a clip ``(n, t, 3, h, w)`` in [0, 1] to ``(n, t, 3, 4h, 4w)``."""
-        with temporal(self.generator, TemporalState()):
+        with temporal(self.generator, TemporalState()), quantize_weights_once():
             return super().upscale(clip)
 
     def forward_tensor(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> Tensor:
         """Return the raw output of the network for a batch of clips or windows."""
-        with temporal(self.generator, TemporalState()):
+        with temporal(self.generator, TemporalState()), quantize_weights_once():
             return super().forward_tensor(inputs, data_samples, **kwargs)
 
     def cost(self, clip: Tensor) -> tuple[cost.CostReport, Tensor]:
@@ -91,7 +92,7 @@ class QuantizedVSR(FloatVSR):
         outputs: list[Tensor] = []
 
         def run(frames: Tensor) -> None:
-            with temporal(self.generator, state):
+            with temporal(self.generator, state), quantize_weights_once():
                 outputs.append(self.generator.upscale(frames))
 
         training = self.training

@@ -184,7 +184,10 @@ def storage_bits(model: nn.Module) -> int:
     A residual weight grid of another width needs a second copy of the weight, which is counted. Scales count
     32 bit, zero points of affine grids 8 bit.
     """
-    total = 32 * sum(parameter.numel() for parameter in model.parameters())
+    quantizers = [module for _, module in calibratables(model) if isinstance(module, UniformQuantizer)]
+    # what is learned of a grid is stored as its scale and zero point
+    learned = {id(parameter) for q in quantizers for parameter in (q.factor, q.offset)}
+    total = 32 * sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in learned)
     for module in model.modules():
         if not isinstance(module, QuantLayer):
             continue
@@ -193,7 +196,7 @@ def storage_bits(model: nn.Module) -> int:
         if residual is not None:
             widths.add(residual.bits)
         total += module.weight.numel() * (sum(widths) - 32)
-    for _, quantizer in calibratables(model):
-        if isinstance(quantizer, UniformQuantizer) and quantizer.bits != FLOAT_BITS:
+    for quantizer in quantizers:
+        if quantizer.bits != FLOAT_BITS and not quantizer.dynamic:
             total += quantizer.scale.numel() * (32 if quantizer.symmetric else 40)
     return total

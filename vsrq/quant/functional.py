@@ -6,6 +6,8 @@ that zero padding and zero residuals stay zero.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,14 @@ def _usable(scale: Tensor) -> Tensor:
     return torch.where(scale > 0, scale.clamp(min=MIN_SCALE), 1.0)
 
 
-def symmetric_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Tensor, Tensor]:
+def nearest_power_of_two(scale: Tensor) -> Tensor:
+    """Round a positive step to the nearest power of two, so that scaling is a shift of bits; any shape."""
+    return torch.exp2(torch.round(torch.log2(scale)))
+
+
+def symmetric_qparams(
+    low: Tensor, high: Tensor, qmin: int, qmax: int, *, power_of_two: bool = False
+) -> tuple[Tensor, Tensor]:
     """Scale of the symmetric grid that covers ``[low, high]``; the zero point is 0.
 
     Args:
@@ -37,6 +46,7 @@ def symmetric_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[
         high: Upper ends, shape ``(c,)``.
         qmin: Smallest code.
         qmax: Largest code.
+        power_of_two: Round the step to a power of two, which may clip the ends.
 
     Returns:
         Scale, shape ``(c,)``, and zero point (int32 zeros), shape ``(c,)``.
@@ -44,10 +54,14 @@ def symmetric_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[
     scale = high.clamp(min=0) / qmax
     if qmin < 0:
         scale = torch.maximum(scale, low.clamp(max=0) / qmin)
-    return _usable(scale), torch.zeros_like(scale, dtype=torch.int32)
+    scale = _usable(scale)
+    scale = nearest_power_of_two(scale) if power_of_two else scale
+    return scale, torch.zeros_like(scale, dtype=torch.int32)
 
 
-def affine_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Tensor, Tensor]:
+def affine_qparams(
+    low: Tensor, high: Tensor, qmin: int, qmax: int, *, power_of_two: bool = False
+) -> tuple[Tensor, Tensor]:
     """Scale and zero point of the affine grid that covers ``[min(low, 0), max(high, 0)]``.
 
     The zero point is rounded to a code, which moves the covered interval by at most half a step.
@@ -57,14 +71,22 @@ def affine_qparams(low: Tensor, high: Tensor, qmin: int, qmax: int) -> tuple[Ten
         high: Upper ends, shape ``(c,)``.
         qmin: Smallest code.
         qmax: Largest code.
+        power_of_two: Round the step to a power of two, which may clip the ends.
 
     Returns:
         Scale, shape ``(c,)``, and zero point (int32), shape ``(c,)``.
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
     scale = _usable((high - low) / (qmax - qmin))
+    if power_of_two:
+        scale = nearest_power_of_two(scale)
     zero_point = (qmin - torch.round(low / scale)).clamp(qmin, qmax).to(torch.int32)
     return scale, zero_point
+
+
+def is_exporting() -> bool:
+    """Whether the code runs to be recorded for a backend, which should see PyTorch's own operators."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
 def fake_quantize(
@@ -83,10 +105,11 @@ def fake_quantize(
         qmax: Largest code.
         axis: Channel axis, or ``None`` for one grid per tensor.
     """
-    wants_graph = torch.jit.is_tracing() or torch.compiler.is_compiling()
     wants_gradient = torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad)
+    wants_graph = is_exporting() or torch.compiler.is_compiling()
     if x.device.type == "cpu" and x.dtype == torch.float32 and not wants_graph and not wants_gradient:
         return _fake_quantize_in_place(x, scale, zero_point, qmin, qmax, axis)
+    scale = scale.detach()  # for which the operator has no gradient
     if axis is None:
         return torch.fake_quantize_per_tensor_affine(x, scale.reshape(()), zero_point.reshape(()), qmin, qmax)
     return torch.fake_quantize_per_channel_affine(x, scale, zero_point, axis, qmin, qmax)
@@ -102,6 +125,21 @@ def _fake_quantize_in_place(
     return torch.mul(x, s.reciprocal()).round_().clamp_(qmin - z, qmax - z).mul_(s)
 
 
+def soft_rounding_slope(u: Tensor, sharpness: float) -> Tensor:
+    """Derivative of RLQ's soft rounding ``floor(u) + (tanh(k (f - 1/2)) / tanh(k / 2) + 1) / 2``, f = u - floor(u).
+
+    Its mean over a step is 1, as the slope 1 of the straight-through estimator, to which it tends for ``k -> 0``.
+
+    Args:
+        u: Values in units of the step, any shape.
+        sharpness: k, above 0.
+
+    Reference: Qin et al., QuantSR (NeurIPS 2023).
+    """
+    tanh = torch.tanh((u - u.floor()).sub_(0.5).mul_(sharpness))
+    return tanh.square_().neg_().add_(1).mul_(sharpness / (2 * math.tanh(sharpness / 2)))
+
+
 def _rounding_error(values: Tensor, counts: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
     """Weighted squared error of quantizing ``values`` (c, k) with candidates ``scale`` (c, m): shape (c, m)."""
     s, z = scale[:, :, None], zero_point[:, :, None]
@@ -111,7 +149,14 @@ def _rounding_error(values: Tensor, counts: Tensor, scale: Tensor, zero_point: T
 
 
 def mse_range(
-    values: Tensor, counts: Tensor, qmin: int, qmax: int, *, symmetric: bool, steps: int = 12
+    values: Tensor,
+    counts: Tensor,
+    qmin: int,
+    qmax: int,
+    *,
+    symmetric: bool,
+    power_of_two: bool = False,
+    steps: int = 12,
 ) -> tuple[Tensor, Tensor]:
     """Clip range that minimises the squared quantization error of weighted samples (MSE / OMSE).
 
@@ -124,6 +169,7 @@ def mse_range(
         qmin: Smallest code.
         qmax: Largest code.
         symmetric: Both ends shrink together (zero point 0); otherwise independently.
+        power_of_two: Only steps that are powers of two come into question.
         steps: Candidates per end in the coarse search.
 
     Returns:
@@ -137,7 +183,7 @@ def mse_range(
 
     def search(low_factor: Tensor, high_factor: Tensor) -> tuple[Tensor, Tensor]:
         candidates_low, candidates_high = low[:, None] * low_factor, high[:, None] * high_factor
-        scale, zero_point = qparams(candidates_low, candidates_high, qmin, qmax)
+        scale, zero_point = qparams(candidates_low, candidates_high, qmin, qmax, power_of_two=power_of_two)
         best = _rounding_error(values, counts, scale, zero_point, qmin, qmax).argmin(-1)
         return low_factor.expand_as(scale)[rows, best], high_factor.expand_as(scale)[rows, best]
 

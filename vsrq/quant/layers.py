@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vsrq.errors import ConfigError
+from vsrq.quant.autograd import fake_quantized_conv2d
+from vsrq.quant.presets import resolve
 from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
 from vsrq.quant.recorder import Call, Kind, is_recording, record
 
@@ -35,7 +38,11 @@ class QuantLayer(nn.Module):
     def add_quantizers(self, weight: QuantizerConfig, act: QuantizerConfig) -> None:
         """Attach the quantizers described by two configs (see :func:`weight_quantizer`)."""
         self.weight_quantizer = weight_quantizer(weight, self.weight)
-        self.act_quantizer = UniformQuantizer(**act).to(self.weight.device)
+        self.act_quantizer = act_quantizer(act, self.input_channels()).to(self.weight.device)
+
+    def input_channels(self) -> tuple[int, ...]:
+        """Shape that broadcasts one value per input channel over the layer's input."""
+        raise NotImplementedError
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """Apply the layer's linear map with ``weight`` and without the bias."""
@@ -61,10 +68,38 @@ class QuantLayer(nn.Module):
 
 
 def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> WeightQuantizer:
-    """Build a weight quantizer; ``axis`` in the config makes it per channel, its size comes from the weight."""
-    axis = config.get("axis")
+    """Build a weight quantizer; ``axis`` makes it per channel, its size comes from the weight.
+
+    Args:
+        config: See :func:`vsrq.quant.presets.resolve`.
+        weight: The weight.
+    """
+    settings = resolve(config, "weight")
+    for key in ("shift", "dynamic"):
+        if settings.pop(key, False):
+            raise ConfigError(f"{key}=True is for activations only; remove it from the weight's settings.")
+    axis = settings["axis"]
+    if axis is not None and axis not in range(weight.dim()):
+        raise ConfigError(f"the weight has axes 0 to {weight.dim() - 1}, not axis {axis}.")
     size = None if axis is None else weight.shape[axis]
-    return WeightQuantizer(**config, num_channels=size).to(weight.device)
+    return WeightQuantizer(**settings, num_channels=size).to(weight.device)
+
+
+def act_quantizer(config: QuantizerConfig, input_channels: tuple[int, ...] | None) -> UniformQuantizer:
+    """Build an activation quantizer.
+
+    Args:
+        config: See :func:`vsrq.quant.presets.resolve`.
+        input_channels: Shape of a learned shift, see :meth:`QuantLayer.input_channels`; ``None`` if what is quantized
+            must keep its zero.
+    """
+    settings = resolve(config, "act")
+    if settings.pop("axis", None) is not None:
+        raise ConfigError(f"activations have one grid per tensor; remove axis={config['axis']}.")
+    shift = settings.pop("shift", False)
+    if shift and input_channels is None:
+        raise ConfigError("a residual must keep its zero, so it cannot be shifted; set shift=False or type='LSQ'.")
+    return UniformQuantizer(**settings, shift_shape=input_channels if shift else None)
 
 
 class QuantConv2d(QuantLayer, nn.Conv2d):
@@ -76,8 +111,8 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
 
         Args:
             layer: The float layer; its parameters are shared, not copied.
-            weight: Arguments of the weight's :class:`UniformQuantizer`.
-            act: Arguments of the input's :class:`UniformQuantizer`.
+            weight: Config of the weight's quantizer, see :func:`weight_quantizer`.
+            act: Config of the input's quantizer, see :func:`act_quantizer`.
         """
         with torch.device("meta"):
             new = cls(
@@ -95,9 +130,28 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve the quantized input with the quantized weight."""
-        y = self._conv_forward(self.act_quantizer(x), self.weight_quantizer(self.weight), self.bias)
+        y = self._quantized_conv(self.act_quantizer.redistribute(x), self.weight_quantizer(self.weight))
         self.report(self.frame_kind(), y, self.weight_quantizer, self.act_quantizer)
         return y
+
+    def _quantized_conv(self, x: Tensor, weight: Tensor) -> Tensor:
+        zero_padded = self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        if not (zero_padded and self.act_quantizer.observer is None and self.act_quantizer.trains(x)):
+            return self._conv_forward(self.act_quantizer.quantize(x), weight, self.bias)
+        return fake_quantized_conv2d(
+            x,
+            self.act_quantizer.grid(x),
+            weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,  # type: ignore[arg-type]
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+    def input_channels(self) -> tuple[int, ...]:
+        """See :meth:`QuantLayer.input_channels`."""
+        return (1, self.in_channels, 1, 1)
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """See :meth:`QuantLayer.linear`."""
@@ -121,6 +175,10 @@ class QuantLinear(QuantLayer, nn.Linear):
         with torch.device("meta"):
             new = cls(layer.in_features, layer.out_features, bias=layer.bias is not None)
         return _take_over(new, layer, weight, act)
+
+    def input_channels(self) -> tuple[int, ...]:
+        """See :meth:`QuantLayer.input_channels`."""
+        return (self.in_features,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply the quantized input by the quantized weight."""
@@ -170,6 +228,10 @@ class QuantDeformConv2d(QuantLayer):
     def from_float(cls, layer: nn.Module, weight: QuantizerConfig, act: QuantizerConfig) -> QuantDeformConv2d:
         """Take over a float layer; see :meth:`QuantConv2d.from_float`."""
         return _take_over(cls(layer), layer, weight, act)  # type: ignore[arg-type]
+
+    def input_channels(self) -> tuple[int, ...]:
+        """See :meth:`QuantLayer.input_channels`."""
+        return (1, self.weight.shape[1] * self.geometry[3], 1, 1)
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """Sample and convolve.

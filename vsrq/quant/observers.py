@@ -22,7 +22,12 @@ class MinMaxObserver:
 
     Args:
         axis: Channel axis, or ``None`` for one range per tensor.
+
+    Attributes:
+        symmetric_only: Whether only a symmetric grid can use the range.
     """
+
+    symmetric_only = False
 
     def __init__(self, *, axis: int | None = None) -> None:
         self.axis = axis
@@ -49,13 +54,14 @@ class MinMaxObserver:
         self.low = low if self.low is None else torch.minimum(self.low, low)
         self.high = high if self.high is None else torch.maximum(self.high, high)
 
-    def range(self, qmin: int, qmax: int, *, symmetric: bool) -> tuple[Tensor, Tensor]:
+    def range(self, qmin: int, qmax: int, *, symmetric: bool, power_of_two: bool = False) -> tuple[Tensor, Tensor]:
         """Return the ends to cover, shape ``(c,)`` each, with ``low <= 0 <= high``.
 
         Args:
             qmin: Smallest code of the grid.
             qmax: Largest code of the grid.
             symmetric: Whether the grid has its zero point at 0.
+            power_of_two: Whether the grid's step is rounded to a power of two.
 
         Raises:
             CalibrationError: Nothing was observed.
@@ -90,6 +96,36 @@ class EMAMinMaxObserver(MinMaxObserver):
         else:
             self.low = self.low.lerp(low, self.momentum)
             self.high = self.high.lerp(high, self.momentum)
+
+
+class MeanAbsObserver(MinMaxObserver):
+    """Mean magnitude: LSQ's initial step ``2 mean|v| / sqrt(qmax)``, for symmetric grids.
+
+    Args:
+        axis: Channel axis, or ``None`` for one range per tensor.
+
+    Reference: Esser et al., Learned Step Size Quantization (ICLR 2020).
+    """
+
+    symmetric_only = True
+
+    def __init__(self, *, axis: int | None = None) -> None:
+        super().__init__(axis=axis)
+        self.total: Tensor | None = None
+        self.count = 0
+
+    def _merge(self, values: Tensor, low: Tensor, high: Tensor) -> None:
+        super()._merge(values, low, high)
+        total = values.abs().sum(1, dtype=torch.float64)
+        self.total = total if self.total is None else self.total + total
+        self.count += values.shape[1]
+
+    def range(self, qmin: int, qmax: int, *, symmetric: bool, power_of_two: bool = False) -> tuple[Tensor, Tensor]:
+        """See :meth:`MinMaxObserver.range`."""
+        self.extremes()
+        mean = (self.total / self.count).float()  # type: ignore[operator,union-attr]
+        step = 2 * mean / qmax**0.5
+        return step * qmin, step * qmax
 
 
 MAX_COUNTED = 2**16  # values per channel and call that enter a histogram; the extremes are always exact
@@ -170,7 +206,7 @@ class PercentileObserver(HistogramObserver):
             raise ConfigError(f"percentile must lie in (50, 100], got {percentile}.")
         self.percentile = percentile
 
-    def range(self, qmin: int, qmax: int, *, symmetric: bool) -> tuple[Tensor, Tensor]:
+    def range(self, qmin: int, qmax: int, *, symmetric: bool, power_of_two: bool = False) -> tuple[Tensor, Tensor]:
         """See :meth:`MinMaxObserver.range`."""
         low, high = self.extremes()
         centres, counts = self.samples()
@@ -191,14 +227,15 @@ class MSEObserver(HistogramObserver):
         bins: Number of bins per channel.
     """
 
-    def range(self, qmin: int, qmax: int, *, symmetric: bool) -> tuple[Tensor, Tensor]:
+    def range(self, qmin: int, qmax: int, *, symmetric: bool, power_of_two: bool = False) -> tuple[Tensor, Tensor]:
         """See :meth:`MinMaxObserver.range`."""
-        return mse_range(*self.samples(), qmin, qmax, symmetric=symmetric)
+        return mse_range(*self.samples(), qmin, qmax, symmetric=symmetric, power_of_two=power_of_two)
 
 
 OBSERVERS: dict[str, type[MinMaxObserver]] = {
     "MinMax": MinMaxObserver,
     "EMAMinMax": EMAMinMaxObserver,
+    "MeanAbs": MeanAbsObserver,
     "Percentile": PercentileObserver,
     "MSE": MSEObserver,
 }

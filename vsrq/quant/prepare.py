@@ -9,15 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vsrq.errors import ConfigError, check_keys
+from vsrq.errors import ConfigError
 from vsrq.quant.calibratable import name_calibratables
-from vsrq.quant.layers import QUANT_LAYERS, QuantLayer, weight_quantizer
-from vsrq.quant.quantizer import UniformQuantizer
+from vsrq.quant.layers import QUANT_LAYERS, QuantLayer, act_quantizer, weight_quantizer
 from vsrq.quant.rules import Rule, RuleBook, first_match, merge
 
-ARGUMENTS = ("bits", "symmetric", "signed", "axis", "observer")
-DEFAULT_WEIGHT = dict(bits=8, symmetric=True, signed=True, axis=0, observer=dict(type="MSE"))
-DEFAULT_ACT = dict(bits=8, symmetric=False, observer=dict(type="MSE"))
+DEFAULT_WEIGHT: dict[str, Any] = dict(type="MSE", bits=8)
+DEFAULT_ACT: dict[str, Any] = dict(type="MSE", bits=8)
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,9 @@ def prepare(
 
     Args:
         model: Float network, changed in place.
-        weight: Arguments of the weight quantizers, on top of 8 bit, symmetric, per channel, MSE.
-        act: Arguments of the activation quantizers, on top of 8 bit, affine, per tensor, MSE.
+        weight: Config of the weight quantizers: ``type`` (see ``vsrq.quant.presets``; MSE by default), ``bits`` (8)
+            and any other setting. Symmetric and per output channel unless the type says otherwise.
+        act: The same of the activation quantizers; affine and per tensor unless the type says otherwise.
         rules: Mappings with ``pattern`` and any of ``weight``, ``act``, ``quantize``; the first match wins.
         roles: Glob patterns over layer names to the role printed in the table.
 
@@ -111,18 +110,13 @@ def prepare(
     return [_row(name, model.get_submodule(name), roles or {}) for name in names]
 
 
-def check_recipe(name: str, weight: Tensor, weight_config: dict[str, Any], act_config: dict[str, Any]) -> None:
+def check_recipe(
+    name: str, weight: Tensor, weight_config: dict[str, Any], act_config: dict[str, Any], *, residual: bool = False
+) -> None:
     """Raise :class:`ConfigError` with the layer's name for a recipe that cannot be built."""
-    for what, config in (("weight", weight_config), ("act", act_config)):
-        check_keys(config, ARGUMENTS, f"{what} of layer {name}")
-    axis = weight_config.get("axis")
-    if axis is not None and axis not in range(weight.dim()):
-        raise ConfigError(f"layer {name}: its weight has axes 0 to {weight.dim() - 1}, not axis {axis}.")
-    if act_config.get("axis") is not None:
-        raise ConfigError(f"layer {name}: activations have one grid per tensor; remove axis={act_config['axis']}.")
     try:
         weight_quantizer(weight_config, weight)
-        UniformQuantizer(**act_config)
+        act_quantizer(act_config, None if residual else (1,))
     except ConfigError as error:
         raise ConfigError(f"layer {name}: {error}") from error
 

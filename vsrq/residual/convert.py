@@ -46,8 +46,8 @@ def convert_residual(
 
     Args:
         model: Network prepared by :func:`vsrq.quant.prepare`, changed in place.
-        weight: Arguments of the residual weight quantizers, on top of the defaults of ``prepare``.
-        act: Arguments of the residual quantizers, on top of 8 bit, affine, per tensor, MSE.
+        weight: Config of the residual weight quantizers, with the defaults of ``prepare``.
+        act: Config of the residual quantizers, with the defaults of ``prepare``.
         period: Distance of key frames in calls; ``None`` for none after the first ones.
         warmup: Number of first calls that are key frames.
         coefficient: Of the prediction: ``'calibrated'`` per layer, or a number in [0, 1].
@@ -81,7 +81,7 @@ def convert_residual(
         recipe = {**base, **settings}
         for key in ("weight", "act"):
             recipe[key] = merge(base[key], settings.get(key))  # type: ignore[arg-type]
-        check_recipe(name, quantized[name].weight, recipe["weight"], recipe["act"])
+        check_recipe(name, quantized[name].weight, recipe["weight"], recipe["act"], residual=True)
         recipe["prediction"] = LeakyPrediction(recipe.pop("coefficient"))
         recipe["schedule"] = KeyFrameSchedule(period=recipe.pop("period"), warmup=recipe.pop("warmup"))
         recipes[name] = recipe

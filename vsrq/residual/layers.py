@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vsrq.quant.layers import QuantConv2d, QuantLayer, QuantLinear, weight_quantizer
+from vsrq.quant.layers import QuantConv2d, QuantLayer, QuantLinear, act_quantizer, weight_quantizer
 from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
 from vsrq.residual.prediction import LeakyPrediction
 from vsrq.residual.schedule import KeyFrameSchedule
@@ -61,7 +61,7 @@ class ResidualLayer(QuantLayer):
         new.__dict__.update(layer.__dict__)
         new._modules = dict(layer._modules)  # its own: what is added here must not appear in ``layer``
         new.residual_weight_quantizer = weight_quantizer(weight, layer.weight)
-        new.residual_act_quantizer = UniformQuantizer(**act).to(layer.weight.device)
+        new.residual_act_quantizer = act_quantizer(act, None).to(layer.weight.device)
         new.prediction = prediction.to(layer.weight.device)
         new.schedule = schedule
         if schedule.period == 1:  # they never run
@@ -72,6 +72,7 @@ class ResidualLayer(QuantLayer):
         """Run one call; see the module's docstring for the maths."""
         if self.schedule.period == 1:  # every call stands on its own: frame quantization, and nothing to remember
             return super().forward(x)
+        x = self.act_quantizer.redistribute(x)  # what is remembered and predicted includes the shift
         state = current_state()
         memory = Memory() if state is None else state.memory(self)
         if memory.input is not None and not memory.fits(x):
@@ -85,7 +86,7 @@ class ResidualLayer(QuantLayer):
         return y
 
     def _key(self, x: Tensor, memory: Memory) -> Tensor:
-        quantized = self.act_quantizer(x)
+        quantized = self.act_quantizer.quantize(x)
         weight = self.weight_quantizer(self.weight)
         # in float mode the quantizer returns x itself, which an in-place activation may overwrite later
         memory.input = x.clone() if quantized is x else quantized

@@ -1,0 +1,234 @@
+"""How gradients pass a quantizer, and what is remembered for it.
+
+Only the float input is kept for the backward pass, which quantizes it again: an activation that precedes a
+layer keeps that tensor anyway, so training a quantized network takes hardly more memory than training a float one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from vsrq.quant.functional import fake_quantize, is_exporting, soft_rounding_slope
+
+
+class Gradient(NamedTuple):
+    """How a quantizer's gradients are formed.
+
+    Attributes:
+        sharpness: k of RLQ's soft rounding; 0 is the straight-through estimator.
+        clip_only: The step learns from clipped values only (PACT); otherwise from rounding as well (LSQ).
+        step_scale: Factor on the gradients of step and offset; LSQ's is ``1 / sqrt(N qmax)``.
+    """
+
+    sharpness: float = 0.0
+    clip_only: bool = False
+    step_scale: float = 1.0
+
+
+class Grid(NamedTuple):
+    """One grid with its gradient rule.
+
+    Attributes:
+        scale: Step, ``(1,)`` or ``(channels,)``.
+        offset: Learned value of code ``qmin`` to which ``zero_point`` belongs, same shape (LSQ+); ``None`` if the
+            zero point is no function of anything learned.
+        zero_point: Code of zero, int32, same shape.
+        qmin: Smallest code.
+        qmax: Largest code.
+        axis: Channel axis, or ``None``.
+        gradient: The rule.
+    """
+
+    scale: Tensor
+    offset: Tensor | None
+    zero_point: Tensor
+    qmin: int
+    qmax: int
+    axis: int | None = None
+    gradient: Gradient = Gradient()
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, target: Tensor) -> Tensor:
+        return target.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return g, None
+
+
+def straight_through(value: Tensor, target: Tensor) -> Tensor:
+    """Return ``target`` exactly; gradients go to ``value``, of the same shape, as if it had been returned."""
+    if not torch.is_grad_enabled() or is_exporting():
+        return target
+    return _StraightThrough.apply(value, target.detach())
+
+
+class _Backward:
+    """Recomputes the codes of ``x`` and turns the gradient of the quantized tensor into the others.
+
+    With ``u = v / s`` and ``c`` = u clipped to the ends of the grid:
+    ``dQ/dv = phi'(u) 1[c = u]``, ``dQ/ds = round(c) - c dQ/dv`` (in range: ``round(u) - phi' v / s``; outside: the end
+    of the grid) and, with the learned offset beta of LSQ+, ``dQ/dbeta = 1 - dQ/dv``.
+    """
+
+    def __init__(self, x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> None:
+        shape = [1] * x.dim()
+        if grid.axis is not None:
+            shape[grid.axis] = -1
+        self.grid = grid
+        self.zero_point = zero_point.view(shape)
+        self.scale = scale.view(shape)
+        self.u = x.float() * self.scale.reciprocal()
+        self.clipped = self.u.clamp(grid.qmin - self.zero_point, grid.qmax - self.zero_point)
+        self.codes = self.clipped.round()
+
+    def quantized(self) -> Tensor:
+        return self.codes * self.scale
+
+    def gradients(self, g: Tensor, *, learned: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the gradients of input, scale and offset."""
+        rule = self.grid.gradient
+        slope = self.u == self.clipped
+        gx = g * slope
+        if rule.sharpness:
+            gx *= soft_rounding_slope(self.u, rule.sharpness)
+        if not learned:
+            return gx, None, None
+        gain = self.clipped if rule.clip_only else self.codes
+        g_scale = self._sum(g, gain) - self._sum(gx, self.clipped)
+        g_offset = None
+        if self.grid.offset is not None:
+            g_offset = self._sum(g) - self._sum(gx)
+            # v^ = s c + beta: at a fixed beta, the step moves the codes counted from qmin
+            g_scale = g_scale + (self.zero_point.flatten() - self.grid.qmin) * g_offset
+            g_offset = g_offset * rule.step_scale
+        return gx, g_scale * rule.step_scale, g_offset
+
+    def _sum(self, a: Tensor, b: Tensor | None = None) -> Tensor:
+        if self.grid.axis is None:
+            return (a.sum() if b is None else torch.dot(a.flatten(), b.flatten())).reshape(1)
+        rest = [axis for axis in range(a.dim()) if axis != self.grid.axis]
+        return (a if b is None else a * b).sum(rest)
+
+
+def _values(x: Tensor, grid: Grid) -> Tensor:
+    return fake_quantize(x.float(), grid.scale, grid.zero_point, grid.qmin, grid.qmax, grid.axis)
+
+
+def _save(ctx: Any, grid: Grid, *tensors: Tensor) -> None:
+    ctx.save_for_backward(grid.scale, grid.zero_point, *tensors)
+    # tensors with a graph must not hang on the context itself
+    offset = None if grid.offset is None else grid.offset.detach()
+    ctx.grid = grid._replace(scale=grid.scale.detach(), offset=offset)
+
+
+class _FakeQuantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor | None, grid: Grid) -> Tensor:
+        _save(ctx, grid, x)
+        return _values(x, grid)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        scale, zero_point, x = ctx.saved_tensors
+        learned = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        gx, gs, gb = _Backward(x, scale, zero_point, ctx.grid).gradients(g, learned=learned)
+        return gx.to(x.dtype), gs, gb, None
+
+
+def fake_quantize_with_gradient(x: Tensor, grid: Grid) -> Tensor:
+    """Round ``x`` to the grid and back; gradients by the grid's rule.
+
+    Unlike PyTorch's operator, which counts a value as in range when its code is, a value beyond the outermost
+    grid point is clipped here, as in LSQ.
+
+    Args:
+        x: Values, any shape; computed in float32.
+        grid: The grid.
+    """
+    return _FakeQuantize.apply(x, grid.scale, grid.offset, grid)
+
+
+class _FakeQuantizedConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        offset: Tensor | None,
+        weight: Tensor,
+        bias: Tensor | None,
+        grid: Grid,
+        geometry: tuple,
+    ) -> Tensor:
+        _save(ctx, grid, x, weight)
+        ctx.geometry = geometry
+        ctx.bias_sizes = None if bias is None else list(bias.shape)
+        return F.conv2d(_values(x, grid), weight, bias, *geometry)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        scale, zero_point, x, weight = ctx.saved_tensors
+        need_x, need_scale, need_offset, need_weight, need_bias = ctx.needs_input_grad[:5]
+        quantizer = _Backward(x, scale, zero_point, ctx.grid)
+        stride, padding, dilation, groups = ctx.geometry
+        need_input = need_x or need_scale or need_offset
+        # under autocast the convolution ran in the dtype of g
+        gq, gw, gb = torch.ops.aten.convolution_backward(
+            g,
+            quantizer.quantized().to(g.dtype),
+            weight.to(g.dtype),
+            ctx.bias_sizes,
+            list(stride),
+            list(padding),
+            list(dilation),
+            False,
+            [0, 0],
+            groups,
+            [need_input, need_weight, need_bias],
+        )
+        gx = gs = go = None
+        if need_input:
+            gx, gs, go = quantizer.gradients(gq.float(), learned=need_scale or need_offset)
+            gx = gx.to(x.dtype)
+        return gx, gs, go, _as(gw, weight), _as(gb, weight), None, None
+
+
+def _as(gradient: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if gradient is None else gradient.to(like.dtype)
+
+
+def fake_quantized_conv2d(
+    x: Tensor,
+    grid: Grid,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    """Convolve ``Q(x)`` without keeping it for the backward pass.
+
+    Args:
+        x: Input, ``(n, c, h, w)``.
+        grid: The input's grid, per tensor.
+        weight: Weight, quantized or not.
+        bias: Bias or ``None``.
+        stride: As in ``torch.nn.functional.conv2d``, as are the following; the padding is made of zeros.
+        padding: Rows and columns.
+        dilation: Rows and columns.
+        groups: Number of groups.
+    """
+    geometry = (stride, padding, dilation, groups)
+    return _FakeQuantizedConv2d.apply(x, grid.scale, grid.offset, weight, bias, grid, geometry)
