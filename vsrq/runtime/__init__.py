@@ -1,0 +1,20 @@
+"""Frames and videos through an exported network.
+
+The names are imported on first use, so that importing this package loads neither PyAV nor a backend.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vsrq.runtime.video.convert import FrameUpscaler, Options, convert
+
+_HOMES = {"FrameUpscaler": "video.convert", "Options": "video.convert", "convert": "video.convert"}
+
+__all__ = ["FrameUpscaler", "Options", "convert"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,1 @@
+"""Video in, video out: sources, sinks and what keeps their clocks, colours and other streams together."""

@@ -1,0 +1,359 @@
+"""Video in, upscaled video out: decoding, inference and encoding side by side."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from vsrq.errors import ConfigError, OutputError, StateError
+from vsrq.runtime.video import encoder, pyav
+from vsrq.runtime.video.copied_streams import CopiedStreams
+from vsrq.runtime.video.file_sink import VideoSink, usable_frames
+from vsrq.runtime.video.image_sink import ImageSink, usable_images
+from vsrq.runtime.video.interrupt import Interrupted, interruptible
+from vsrq.runtime.video.layout import Layout
+from vsrq.runtime.video.partial import Partial
+from vsrq.runtime.video.progress import ProgressBar
+from vsrq.runtime.video.sink import FrameSink, Stamp
+from vsrq.runtime.video.source import STDIN, FrameSource, SourceFrame, SourceInfo, open_source
+from vsrq.runtime.video.timing import Selection, parse_time
+from vsrq.runtime.video.workers import Background, Prefetch
+from vsrq.runtime.video.y4m_sink import Y4mSink
+
+logger = logging.getLogger(__name__)
+
+STDOUT = "-"
+_QUEUE_BYTES = 256 << 20  # held between two stages
+_CONTEXT = 10  # frames a recurrent network sees again before it goes on
+
+
+class FrameUpscaler(Protocol):
+    """A network that turns frames into larger frames.
+
+    An attribute ``context`` (10 where there is none) says how many frames it must see again to go on after an
+    interruption as if there had been none.
+    """
+
+    scale: int
+
+    def stream(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
+        """Yield one ``(scale * h, scale * w, 3)`` frame per ``(h, w, 3)`` frame, in order and of the same dtype."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asks for.
+
+    Attributes:
+        source: See :func:`vsrq.runtime.video.source.open_source`.
+        target: A video file, a folder for PNG, or ``-`` for y4m on standard output.
+        start: Beginning of the part, seconds or ``HH:MM:SS``.
+        end: End of the part; not included.
+        fps: Frames per second where the source is images.
+        scale_to: See :func:`vsrq.runtime.video.layout.fit`.
+        side_by_side: Source, enlarged bicubically, left of the result.
+        codec: See :func:`vsrq.runtime.video.encoder.choose`.
+        crf: See there.
+        preset: See there.
+        resume: Go on with an interrupted run.
+        overwrite: Replace what has the final name.
+    """
+
+    source: str
+    target: str
+    start: str | float | None = None
+    end: str | float | None = None
+    fps: float | None = None
+    scale_to: str | None = None
+    side_by_side: bool = False
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was done.
+
+    Attributes:
+        target: Where the result is.
+        frames: Frames of the result.
+        kept: Of these, taken over from an interrupted run.
+        seconds: Wall-clock time.
+        decode: Busy seconds of the decoding thread.
+        infer: Seconds the network worked.
+        encode: Busy seconds of the encoding thread.
+    """
+
+    target: str
+    frames: int
+    kept: int
+    seconds: float
+    decode: float
+    infer: float
+    encode: float
+
+
+def convert(
+    options: Options,
+    prepare: Callable[[], tuple[FrameUpscaler, str]],
+    *,
+    progress: ProgressBar | None = None,
+    stdout: BinaryIO | None = None,
+) -> Summary:
+    """Upscale a video.
+
+    Args:
+        options: What to do.
+        prepare: Makes the network, and a string that changes whenever its results would. It is called after the
+            options, the source and the target are found to be in order.
+        progress: Where to show it.
+        stdout: Takes y4m when the target is ``-``; standard output by default.
+
+    Raises:
+        ConfigError: The options contradict each other, or differ from those of the run to resume.
+        DataError: The source cannot be used.
+        OutputError: The target cannot be written.
+        MissingDependencyError: PyAV is not installed.
+        Interrupted: SIGINT or SIGTERM; what is done so far can be played and resumed.
+    """
+    selection = Selection(parse_time(options.start, "--start"), parse_time(options.end, "--end"))
+    target = _Target(options, stdout)
+    source = open_source(options.source, selection, rate=None if options.fps is None else _rate(options.fps))
+    try:
+        layout = Layout(source.info.size, 1, scale_to=options.scale_to)  # a wrong size shows before the network is made
+        upscaler, identity = prepare()
+        layout = Layout(source.info.size, upscaler.scale, scale_to=options.scale_to, side_by_side=options.side_by_side)
+        return _Run(source, target, layout, upscaler, identity, progress or ProgressBar(quiet=True)).run()
+    finally:
+        source.close()
+
+
+class _Target:
+    """The checked target: what kind it is, and where it grows until it is complete."""
+
+    def __init__(self, options: Options, stdout: BinaryIO | None) -> None:
+        self.options = options
+        self.stdout = stdout or sys.stdout.buffer
+        self.partial: Partial | None = None
+        self.settings: encoder.EncoderSettings | None = None
+        path = Path(options.target)
+        if options.target == STDOUT:
+            if options.resume:
+                raise ConfigError("--resume needs a result that stays, and standard output does not: write a file")
+            pyav.load()
+            return
+        if options.resume and options.source == STDIN:
+            raise ConfigError("--resume needs a source that can be read again, and standard input cannot: give a file")
+        if path.exists() and os.path.exists(options.source) and os.path.samefile(path, options.source):
+            raise ConfigError(f"{path}: is both the source and the output; choose another name")
+        if options.target.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
+            self.partial = Partial(path, lambda folder, _: usable_images(folder))
+        else:
+            self.settings = encoder.choose(
+                path.suffix.lower(), codec=options.codec, crf=options.crf, preset=options.preset
+            )
+            pyav.load()
+            self.partial = Partial(path, usable_frames)
+        self.partial.check(resume=options.resume, overwrite=options.overwrite)
+
+    def record(self, source: FrameSource, identity: str) -> dict[str, Any]:
+        """Return what must be the same for a run to be resumed."""
+        names = ("start", "end", "fps", "scale_to", "side_by_side")
+        settings = {name: getattr(self.options, name) for name in names}
+        if self.settings is not None:
+            libraries = pyav.load().library_versions
+            settings |= {"codec": self.settings.codec, "crf": self.settings.crf, "preset": self.settings.preset}
+            settings["encoder library"] = list(libraries["libavcodec"])
+        fingerprint = {} if self.options.source == STDIN else source.fingerprint()
+        return {"source": fingerprint, "settings": settings, "network": identity}
+
+    def open(self, size: tuple[int, int], source: SourceInfo, kept: int) -> FrameSink:
+        """Create the sink."""
+        if self.partial is None:
+            return Y4mSink(self.stdout, size, source)
+        if self.settings is None:
+            return ImageSink(self.partial.path)
+        copied = None
+        if source.container:
+            unit = source.time_base
+            start = None if source.origin is None else source.origin * unit
+            copied = CopiedStreams(
+                self.options.source, start=start, end=None if source.end is None else source.end * unit
+            )
+        previous = self.partial.previous if kept else None
+        return VideoSink(self.partial.path, size, source, self.settings, copied=copied, previous=previous)
+
+
+class _Run:
+    """One upscale from the first frame to the final name."""
+
+    def __init__(
+        self,
+        source: FrameSource,
+        target: _Target,
+        layout: Layout,
+        upscaler: FrameUpscaler,
+        identity: str,
+        progress: ProgressBar,
+    ) -> None:
+        self._source, self._target, self._layout, self._upscaler = source, target, layout, upscaler
+        self._identity, self._progress = identity, progress
+        self._kept = 0  # frames taken over from an interrupted run
+        self._taken = False  # whether the sink has them
+        self._written = 0  # frames the sink has
+        self._waited = 0.0  # seconds the network waited for frames
+        self._inferred = 0.0
+        self._pending: deque[SourceFrame] = deque()  # given to the network, result not yet there
+
+    def run(self) -> Summary:
+        """Do it."""
+        begin = time.perf_counter()
+        info, partial = self._source.info, self._target.partial
+        if partial is not None:
+            record = self._target.record(self._source, self._identity)
+            self._kept = partial.begin(record, resume=self._target.options.resume)
+        self._progress.begin(Path(info.name).name, info.frames, self._kept)
+        with interruptible() as guard:
+            sink: FrameSink | None = None
+            frames: Prefetch[SourceFrame] | None = None
+            writer: Background[tuple[SourceFrame, np.ndarray]] | None = None
+            try:
+                sink = self._target.open(self._layout.size, info, self._kept)
+                height, width = info.size
+                frame_bytes = 3 * height * width * np.dtype(info.colour.dtype).itemsize
+                context = getattr(self._upscaler, "context", _CONTEXT)
+                skip = max(0, self._kept - context)
+                frames = Prefetch(self._source.frames(skip), _depth(frame_bytes))
+                writer = Background(self._writer(sink), _depth(frame_bytes * self._upscaler.scale**2))
+                self._pump(self._feed(frames, sink), writer)
+                guard.finishing = True
+                writer.finish()
+                sink.close()
+            except BaseException as error:
+                guard.finishing = True
+                kept = self._leave(sink, writer, broken=isinstance(error, OutputError))
+                if isinstance(error, KeyboardInterrupt):
+                    raise Interrupted(self._farewell(kept)) from None
+                if kept:
+                    logger.warning(self._farewell(kept))
+                raise
+            finally:
+                if frames is not None:
+                    frames.close()
+        if partial is not None:
+            partial.complete()
+        return Summary(
+            target=self._target.options.target,
+            frames=self._written,
+            kept=self._kept,
+            seconds=time.perf_counter() - begin,
+            decode=frames.busy,
+            infer=self._inferred - self._waited,
+            encode=writer.busy,
+        )
+
+    def _feed(self, frames: Iterable[SourceFrame], sink: FrameSink) -> Iterator[np.ndarray]:
+        """Yield the pixels for the network; hand the kept frames to the sink on the way."""
+        stamps: list[Stamp] = []
+        before = time.perf_counter()
+        for frame in frames:
+            self._waited += time.perf_counter() - before
+            if frame.index < self._kept:
+                stamps.append(_stamp(frame))
+            elif not self._taken:
+                self._take(sink, stamps)
+            pixels = frame.rgb
+            if pixels is not None:  # those before `skip` have none
+                self._pending.append(frame)
+                if not self._layout.side_by_side:
+                    frame.rgb = None  # the network has it; nobody else needs it
+                yield pixels
+            before = time.perf_counter()
+        if not self._taken:
+            self._take(sink, stamps)
+
+    def _take(self, sink: FrameSink, stamps: list[Stamp]) -> None:
+        sink.keep(stamps)
+        self._written = len(stamps)
+        self._taken = True
+        stamps.clear()
+
+    def _pump(self, frames: Iterator[np.ndarray], writer: Background[tuple[SourceFrame, np.ndarray]]) -> None:
+        """Drive the network; pass on its results."""
+        with closing(self._upscaler.stream(frames)) as results:
+            while True:
+                begin = time.perf_counter()
+                image = next(results, None)
+                self._inferred += time.perf_counter() - begin
+                if image is None:
+                    break
+                frame = self._pending.popleft()
+                if frame.index >= self._kept:
+                    writer.put((frame, image))
+                    self._progress.advance()
+        if self._pending:
+            raise StateError(f"the network returned {len(self._pending)} frames less than it was given; report this")
+
+    def _writer(self, sink: FrameSink) -> Callable[[tuple[SourceFrame, np.ndarray]], None]:
+        def write(item: tuple[SourceFrame, np.ndarray]) -> None:
+            frame, image = item
+            sink.write(self._layout.compose(frame.rgb, image), _stamp(frame))
+            self._written += 1
+
+        return write
+
+    def _leave(self, sink: FrameSink | None, writer: Background | None, *, broken: bool) -> bool:
+        """End an unfinished result so that it can be played and resumed; tell whether there is one."""
+        try:
+            if writer is not None:
+                writer.finish()
+            if sink is not None and not broken:
+                sink.close()
+        except Exception:
+            broken = True
+        if sink is not None and broken:
+            sink.abort()
+        partial = self._target.partial
+        if partial is None:
+            return False
+        if self._written > self._kept and not broken:
+            partial.interrupted(self._written)
+        elif self._written <= self._kept:
+            partial.revert()
+        return partial.path.exists()
+
+    def _farewell(self, kept: bool) -> str:
+        partial, total = self._target.partial, self._source.info.frames
+        if not kept or partial is None:
+            return "nothing is left"
+        done = max(self._written, self._kept)
+        return f"{done}{f' of {total}' if total else ''} frames are in {partial.path}; --resume goes on"
+
+
+def _stamp(frame: SourceFrame) -> Stamp:
+    return Stamp(frame.time, frame.duration, frame.name)
+
+
+def _depth(frame_bytes: int) -> int:
+    """Frames held between two stages: few where they are large."""
+    return max(1, min(8, _QUEUE_BYTES // max(1, frame_bytes)))
+
+
+def _rate(fps: float) -> Fraction:
+    if not 0 < fps <= 1000:
+        raise ConfigError(f"--fps {fps:g} is out of range; allowed: above 0, up to 1000")
+    return Fraction(fps).limit_denominator(1001)
