@@ -83,11 +83,18 @@ def _check_loader(loader: Any, place: str) -> None:
     allowed = set(inspect.signature(DataLoader.__init__).parameters) | _LOADER_EXTRAS
     _check_names(loader, allowed, place, strict=True)
     _check_part(loader.get("sampler"), registries.DATA_SAMPLERS, f"{place}.sampler")
-    dataset = loader.get("dataset")
-    _check_part(dataset, DATASETS, f"{place}.dataset")
-    if isinstance(dataset, Mapping):
-        for where, transform in _items(dataset.get("pipeline"), f"{place}.dataset.pipeline"):
-            _check_part(transform, TRANSFORMS, where)
+    _check_dataset(loader.get("dataset"), f"{place}.dataset")
+
+
+def _check_dataset(dataset: Any, place: str) -> None:
+    _check_part(dataset, DATASETS, place)
+    if not isinstance(dataset, Mapping):
+        return
+    for where, transform in _items(dataset.get("pipeline"), f"{place}.pipeline"):
+        _check_part(transform, TRANSFORMS, where)
+    for key in ("dataset", "datasets"):  # what ConcatDataset and RepeatDataset wrap
+        for where, inner in _items(dataset.get(key), f"{place}.{key}"):
+            _check_dataset(inner, where)
 
 
 def _check_metrics(evaluator: Any, place: str) -> None:
