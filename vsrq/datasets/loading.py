@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from mmagic.datasets import transforms as mmagic_transforms
+from mmagic.structures import DataSample
 from mmagic.utils import all_to_tensor
 
 from vsrq.datasets.frames import read_frames
@@ -90,4 +91,18 @@ class PackInputs(mmagic_transforms.PackInputs):
             centre_only = key == "gt" and len(frames) == 1 and isinstance(img, list) and len(img) > 1
             if not centre_only:
                 packed[key] = torch.stack([all_to_tensor(frame) for frame in frames])
-        return super().transform(packed)
+        return _with_sorted_keys(super().transform(packed))
+
+
+def _with_sorted_keys(packed: dict) -> dict:
+    """Fill the sample anew in the order of its keys' names.
+
+    mmagic compares the key lists of the samples of a batch, which come from sets: their order depends on the order of
+    insertion, so that samples of different origin would be refused at random.
+    """
+    sample = packed["data_samples"]
+    metainfo = sample.metainfo
+    fresh = DataSample(metainfo={key: metainfo[key] for key in sorted(metainfo)})
+    for key in sorted(sample.keys()):
+        setattr(fresh, key, getattr(sample, key))
+    return {**packed, "data_samples": fresh}
