@@ -51,7 +51,7 @@ def run(command: Callable[[], object], *, debug: bool = False) -> int:
             traceback.print_exc()
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"interrupted: {error}\n" if str(error) else "interrupted\n")
         return 130
     return 0

@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vsrq.runtime.video.convert import FrameUpscaler, Options, convert
+    from vsrq.runtime.video.convert import convert
+    from vsrq.runtime.video.options import FrameUpscaler, Options
 
-_HOMES = {"FrameUpscaler": "video.convert", "Options": "video.convert", "convert": "video.convert"}
+_HOMES = {"FrameUpscaler": "video.options", "Options": "video.options", "convert": "video.convert"}
 
 __all__ = ["FrameUpscaler", "Options", "convert"]
 

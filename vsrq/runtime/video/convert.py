@@ -3,108 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 
 from vsrq.errors import ConfigError, OutputError, StateError
-from vsrq.runtime.video import encoder, pyav
-from vsrq.runtime.video.copied_streams import CopiedStreams
-from vsrq.runtime.video.file_sink import VideoSink, usable_frames
-from vsrq.runtime.video.image_sink import ImageSink, usable_images
 from vsrq.runtime.video.interrupt import Interrupted, interruptible
 from vsrq.runtime.video.layout import Layout
-from vsrq.runtime.video.partial import Partial
+from vsrq.runtime.video.options import FrameUpscaler, Options, Summary
 from vsrq.runtime.video.progress import ProgressBar
 from vsrq.runtime.video.sink import FrameSink, Stamp
-from vsrq.runtime.video.source import STDIN, FrameSource, SourceFrame, SourceInfo, open_source
+from vsrq.runtime.video.source import FrameSource, SourceFrame, open_source
+from vsrq.runtime.video.target import Target
 from vsrq.runtime.video.timing import Selection, parse_time
 from vsrq.runtime.video.workers import Background, Prefetch
-from vsrq.runtime.video.y4m_sink import Y4mSink
 
 logger = logging.getLogger(__name__)
 
-STDOUT = "-"
 _QUEUE_BYTES = 256 << 20  # held between two stages
 _CONTEXT = 10  # frames a recurrent network sees again before it goes on
-
-
-class FrameUpscaler(Protocol):
-    """A network that turns frames into larger frames.
-
-    An attribute ``context`` (10 where there is none) says how many frames it must see again to go on after an
-    interruption as if there had been none.
-    """
-
-    scale: int
-
-    def stream(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
-        """Yield one ``(scale * h, scale * w, 3)`` frame per ``(h, w, 3)`` frame, in order and of the same dtype."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asks for.
-
-    Attributes:
-        source: See :func:`vsrq.runtime.video.source.open_source`.
-        target: A video file, a folder for PNG, or ``-`` for y4m on standard output.
-        start: Beginning of the part, seconds or ``HH:MM:SS``.
-        end: End of the part; not included.
-        fps: Frames per second where the source is images.
-        scale_to: See :func:`vsrq.runtime.video.layout.fit`.
-        side_by_side: Source, enlarged bicubically, left of the result.
-        codec: See :func:`vsrq.runtime.video.encoder.choose`.
-        crf: See there.
-        preset: See there.
-        resume: Go on with an interrupted run.
-        overwrite: Replace what has the final name.
-    """
-
-    source: str
-    target: str
-    start: str | float | None = None
-    end: str | float | None = None
-    fps: float | None = None
-    scale_to: str | None = None
-    side_by_side: bool = False
-    codec: str | None = None
-    crf: int | None = None
-    preset: str | None = None
-    resume: bool = False
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What was done.
-
-    Attributes:
-        target: Where the result is.
-        frames: Frames of the result.
-        kept: Of these, taken over from an interrupted run.
-        seconds: Wall-clock time.
-        decode: Busy seconds of the decoding thread.
-        infer: Seconds the network worked.
-        encode: Busy seconds of the encoding thread.
-    """
-
-    target: str
-    frames: int
-    kept: int
-    seconds: float
-    decode: float
-    infer: float
-    encode: float
 
 
 def convert(
@@ -131,71 +54,17 @@ def convert(
         Interrupted: SIGINT or SIGTERM; what is done so far can be played and resumed.
     """
     selection = Selection(parse_time(options.start, "--start"), parse_time(options.end, "--end"))
-    target = _Target(options, stdout)
+    target = Target(options, stdout)
     source = open_source(options.source, selection, rate=None if options.fps is None else _rate(options.fps))
     try:
         layout = Layout(source.info.size, 1, scale_to=options.scale_to)  # a wrong size shows before the network is made
+        if target.partial is not None and options.resume:
+            target.partial.compare(target.record(source))
         upscaler, identity = prepare()
         layout = Layout(source.info.size, upscaler.scale, scale_to=options.scale_to, side_by_side=options.side_by_side)
         return _Run(source, target, layout, upscaler, identity, progress or ProgressBar(quiet=True)).run()
     finally:
         source.close()
-
-
-class _Target:
-    """The checked target: what kind it is, and where it grows until it is complete."""
-
-    def __init__(self, options: Options, stdout: BinaryIO | None) -> None:
-        self.options = options
-        self.stdout = stdout or sys.stdout.buffer
-        self.partial: Partial | None = None
-        self.settings: encoder.EncoderSettings | None = None
-        path = Path(options.target)
-        if options.target == STDOUT:
-            if options.resume:
-                raise ConfigError("--resume needs a result that stays, and standard output does not: write a file")
-            pyav.load()
-            return
-        if options.resume and options.source == STDIN:
-            raise ConfigError("--resume needs a source that can be read again, and standard input cannot: give a file")
-        if path.exists() and os.path.exists(options.source) and os.path.samefile(path, options.source):
-            raise ConfigError(f"{path}: is both the source and the output; choose another name")
-        if options.target.endswith(("/", os.sep)) or path.is_dir() or not path.suffix:
-            self.partial = Partial(path, lambda folder, _: usable_images(folder))
-        else:
-            self.settings = encoder.choose(
-                path.suffix.lower(), codec=options.codec, crf=options.crf, preset=options.preset
-            )
-            pyav.load()
-            self.partial = Partial(path, usable_frames)
-        self.partial.check(resume=options.resume, overwrite=options.overwrite)
-
-    def record(self, source: FrameSource, identity: str) -> dict[str, Any]:
-        """Return what must be the same for a run to be resumed."""
-        names = ("start", "end", "fps", "scale_to", "side_by_side")
-        settings = {name: getattr(self.options, name) for name in names}
-        if self.settings is not None:
-            libraries = pyav.load().library_versions
-            settings |= {"codec": self.settings.codec, "crf": self.settings.crf, "preset": self.settings.preset}
-            settings["encoder library"] = list(libraries["libavcodec"])
-        fingerprint = {} if self.options.source == STDIN else source.fingerprint()
-        return {"source": fingerprint, "settings": settings, "network": identity}
-
-    def open(self, size: tuple[int, int], source: SourceInfo, kept: int) -> FrameSink:
-        """Create the sink."""
-        if self.partial is None:
-            return Y4mSink(self.stdout, size, source)
-        if self.settings is None:
-            return ImageSink(self.partial.path)
-        copied = None
-        if source.container:
-            unit = source.time_base
-            start = None if source.origin is None else source.origin * unit
-            copied = CopiedStreams(
-                self.options.source, start=start, end=None if source.end is None else source.end * unit
-            )
-        previous = self.partial.previous if kept else None
-        return VideoSink(self.partial.path, size, source, self.settings, copied=copied, previous=previous)
 
 
 class _Run:
@@ -204,7 +73,7 @@ class _Run:
     def __init__(
         self,
         source: FrameSource,
-        target: _Target,
+        target: Target,
         layout: Layout,
         upscaler: FrameUpscaler,
         identity: str,
@@ -224,7 +93,7 @@ class _Run:
         begin = time.perf_counter()
         info, partial = self._source.info, self._target.partial
         if partial is not None:
-            record = self._target.record(self._source, self._identity)
+            record = {**self._target.record(self._source), "network": self._identity}
             self._kept = partial.begin(record, resume=self._target.options.resume)
         self._progress.begin(Path(info.name).name, info.frames, self._kept)
         with interruptible() as guard:

@@ -54,6 +54,15 @@ class Partial:
         if not os.access(folder, os.W_OK):
             raise OutputError(f"{folder}: is not writable; choose another folder")
 
+    def compare(self, record: Mapping[str, Any]) -> None:
+        """Refuse to go on with what was made otherwise; parts missing from ``record`` are not compared.
+
+        Raises:
+            ConfigError: See :meth:`begin`.
+        """
+        if self._exists():
+            _compare(self._read(), json.loads(json.dumps(dict(record))), self.path)
+
     def begin(self, record: Mapping[str, Any], *, resume: bool) -> int:
         """Prepare for writing and return the number of frames that can be kept.
 
@@ -67,10 +76,9 @@ class Partial:
         self._record = json.loads(json.dumps(dict(record)))
         kept, self._frames = 0, None
         if resume and self._exists():
+            self.compare(self._record)
             journal = self._read()
-            _compare(journal, self._record, self.path)
-            self._frames = journal.get("frames")
-            kept = self._choose(self._frames)
+            kept = self._choose(journal.get("frames"), journal.get("former_frames"))
         self._kept = kept
         if not kept:
             self._remove(self.path)
@@ -113,12 +121,14 @@ class Partial:
     def _exists(self) -> bool:
         return self.path.exists() or self.previous.exists()
 
-    def _choose(self, frames: int | None) -> int:
+    def _choose(self, frames: int | None, former_frames: int | None) -> int:
         """Keep the better of the two files a killed run may have left, under the first name."""
         count = self._usable(self.path, frames) if self.path.exists() else 0
-        former = self._usable(self.previous, None) if self.previous.exists() else 0
+        former = self._usable(self.previous, former_frames) if self.previous.exists() else 0
+        self._frames = frames
         if former > count:
             os.replace(self.previous, self.path)
+            self._frames = former_frames
         else:
             self._remove(self.previous)
         return max(count, former)
@@ -134,7 +144,8 @@ class Partial:
     def _write(self, frames: int | None) -> None:
         temporary = self.journal.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps({**self._record, "frames": frames}, indent=1) + "\n")
+            counts = {"frames": frames, "former_frames": self._frames}
+            temporary.write_text(json.dumps({**self._record, **counts}, indent=1) + "\n")
             os.replace(temporary, self.journal)
         except OSError as error:
             raise OutputError(f"{self.journal}: cannot be written ({error.strerror}); choose another folder") from error

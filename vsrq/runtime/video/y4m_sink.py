@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +28,7 @@ class Y4mSink:
 
     def __init__(self, stream: BinaryIO, size: tuple[int, int], source: SourceInfo) -> None:
         self._source = source
+        self._stream = stream
         self._count = 0
         self._warned = False
         self._output: Any = pyav.load().open(stream, "w", format="yuv4mpegpipe", container_options={"strict": "-1"})
@@ -58,13 +60,20 @@ class Y4mSink:
     def close(self) -> None:
         """Flush."""
         self._send(None)
-        self._output.close()
+        with self._writing():
+            self._output.close()
+            self._stream.flush()
 
     def abort(self) -> None:
         """What is written is written."""
 
     def _send(self, frame: Any) -> None:
-        try:
+        with self._writing():
             self._output.mux(self._video.encode(frame))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except (pyav.load().error.FFmpegError, OSError) as error:
             raise OutputError(f"standard output: {error.strerror or error}; the reading program has stopped") from error
