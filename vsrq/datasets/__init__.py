@@ -5,6 +5,7 @@ from vsrq.compat import ensure_mmagic
 ensure_mmagic()
 
 from vsrq.datasets.bicubic import matlab_resize  # noqa: E402
+from vsrq.datasets.centre import CentreGroundTruth  # noqa: E402
 from vsrq.datasets.clips import degrade, load_clip, make_pair, to_uint8  # noqa: E402
 from vsrq.datasets.crop import RandomClipCrop  # noqa: E402
 from vsrq.datasets.degradations import GaussianDownsampling, MATLABBicubic  # noqa: E402
@@ -21,6 +22,7 @@ from vsrq.datasets.video import read_video  # noqa: E402
 
 __all__ = [
     "BasicFramesDataset",
+    "CentreGroundTruth",
     "GaussianDownsampling",
     "GenerateFrameIndices",
     "GenerateFrameIndiceswithPadding",
