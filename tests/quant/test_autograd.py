@@ -104,6 +104,25 @@ def test_per_channel_equals_channel_by_channel():
         assert torch.allclose(scale.grad[c], step.grad, rtol=1e-4)
 
 
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("layout", ["channels_last", "strided", "large"])
+def test_the_memory_layout_changes_nothing(layout, axis):
+    shape = (2, 3, 130, 130) if layout == "large" else (2, 3, 8, 6)
+    x = torch.randn(shape)
+    views = {
+        "channels_last": x.contiguous(memory_format=torch.channels_last),
+        "strided": torch.stack([x, -x], dim=-1)[..., 0],
+        "large": x,
+    }
+    scale = torch.full((1 if axis is None else shape[axis],), 0.2)
+    for k in (0.0, SHARP):
+        _, gx, gs = gradients(views[layout], scale, qmin=-8, qmax=7, axis=axis, sharpness=k)
+        _, expected_x, expected_s = gradients(x.double().float(), scale, qmin=-8, qmax=7, axis=axis, sharpness=k)
+        assert torch.allclose(gx, expected_x)
+        assert torch.allclose(gs, expected_s, rtol=1e-3)
+        assert (gx.abs().amax((2, 3)) > 0).all()
+
+
 def test_clip_gradient_is_pact():
     """alpha = s qmax: its gradient is the sum over the clipped values."""
     x = torch.tensor([0.2, 0.9, 3.0, 5.0])

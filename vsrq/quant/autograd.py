@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from vsrq.quant.functional import fake_quantize, is_exporting, soft_rounding_slope
 
+_CACHED = 2**15  # values
+
 
 class Gradient(NamedTuple):
     """How a quantizer's gradients are formed.
@@ -70,52 +72,62 @@ def straight_through(value: Tensor, target: Tensor) -> Tensor:
     return _StraightThrough.apply(value, target.detach())
 
 
-class _Backward:
-    """Recomputes the codes of ``x`` and turns the gradient of the quantized tensor into the others.
+def _layout(x: Tensor, axis: int | None) -> tuple[int, ...]:
+    """Return the order of the axes in which ``x`` is read, channels first if there are any."""
+    if axis is not None:
+        return (axis, *(other for other in range(x.dim()) if other != axis))
+    if x.dim() == 4 and not x.is_contiguous():
+        return (0, 2, 3, 1)  # a view of what is laid out channels last, and a copy of anything else
+    return tuple(range(x.dim()))
+
+
+def _rows(x: Tensor, layout: tuple[int, ...], count: int) -> Tensor:
+    return x.permute(layout).reshape(count, -1)
+
+
+def _from_rows(rows: Tensor, shape: torch.Size, layout: tuple[int, ...]) -> Tensor:
+    inverse = sorted(range(len(layout)), key=layout.__getitem__)
+    return rows.view([shape[axis] for axis in layout]).permute(inverse)
+
+
+def _gradients(
+    g: Tensor, x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid, *, learned: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Turn the gradient of the quantized tensor into those of input, scale and offset.
 
     With ``u = v / s`` and ``c`` = u clipped to the ends of the grid:
     ``dQ/dv = phi'(u) 1[c = u]``, ``dQ/ds = round(c) - c dQ/dv`` (in range: ``round(u) - phi' v / s``; outside: the end
     of the grid) and, with the learned offset beta of LSQ+, ``dQ/dbeta = 1 - dQ/dv``.
     """
-
-    def __init__(self, x: Tensor, scale: Tensor, zero_point: Tensor, grid: Grid) -> None:
-        shape = [1] * x.dim()
-        if grid.axis is not None:
-            shape[grid.axis] = -1
-        self.grid = grid
-        self.zero_point = zero_point.view(shape)
-        self.scale = scale.view(shape)
-        self.u = x.float() * self.scale.reciprocal()
-        self.clipped = self.u.clamp(grid.qmin - self.zero_point, grid.qmax - self.zero_point)
-        self.codes = self.clipped.round()
-
-    def quantized(self) -> Tensor:
-        return self.codes * self.scale
-
-    def gradients(self, g: Tensor, *, learned: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the gradients of input, scale and offset."""
-        rule = self.grid.gradient
-        slope = self.u == self.clipped
-        gx = g * slope
+    rule = grid.gradient
+    shape, layout = x.shape, _layout(x, grid.axis)
+    x, g = _rows(x.float(), layout, len(scale)), _rows(g, layout, len(scale))
+    gx = torch.empty_like(x)
+    inverse, zero = scale.reciprocal()[:, None], zero_point[:, None]
+    low, high = (grid.qmin - zero).float(), (grid.qmax - zero).float()
+    g_scale, g_offset = torch.zeros_like(scale), torch.zeros_like(scale)
+    # pieces that stay in a CPU's cache: several times faster than whole tensors
+    size = max(_CACHED // len(g), 1) if g.device.type == "cpu" else g.shape[1]
+    for start in range(0, g.shape[1], size):
+        x_, g_, gx_ = (rows[:, start : start + size] for rows in (x, g, gx))
+        u = x_ * inverse
+        clipped = u.clamp(low, high)
+        torch.mul(g_, u == clipped, out=gx_)
         if rule.sharpness:
-            gx *= soft_rounding_slope(self.u, rule.sharpness)
-        if not learned:
-            return gx, None, None
-        gain = self.clipped if rule.clip_only else self.codes
-        g_scale = self._sum(g, gain) - self._sum(gx, self.clipped)
-        g_offset = None
-        if self.grid.offset is not None:
-            g_offset = self._sum(g) - self._sum(gx)
-            # v^ = s c + beta: at a fixed beta, the step moves the codes counted from qmin
-            g_scale = g_scale + (self.zero_point.flatten() - self.grid.qmin) * g_offset
-            g_offset = g_offset * rule.step_scale
-        return gx, g_scale * rule.step_scale, g_offset
-
-    def _sum(self, a: Tensor, b: Tensor | None = None) -> Tensor:
-        if self.grid.axis is None:
-            return (a.sum() if b is None else torch.dot(a.flatten(), b.flatten())).reshape(1)
-        rest = [axis for axis in range(a.dim()) if axis != self.grid.axis]
-        return (a if b is None else a * b).sum(rest)
+            gx_ *= soft_rounding_slope(u, rule.sharpness)
+        if learned:
+            gain = clipped if rule.clip_only else clipped.round()
+            g_scale += torch.linalg.vecdot(g_, gain) - torch.linalg.vecdot(gx_, clipped)
+            if grid.offset is not None:
+                g_offset += g_.sum(1) - gx_.sum(1)
+    gx = _from_rows(gx, shape, layout)
+    if not learned:
+        return gx, None, None
+    if grid.offset is None:
+        return gx, g_scale * rule.step_scale, None
+    # v^ = s c + beta: at a fixed beta, the step moves the codes counted from qmin
+    g_scale += (zero_point - grid.qmin) * g_offset
+    return gx, g_scale * rule.step_scale, g_offset * rule.step_scale
 
 
 def _values(x: Tensor, grid: Grid) -> Tensor:
@@ -140,7 +152,7 @@ class _FakeQuantize(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         scale, zero_point, x = ctx.saved_tensors
         learned = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        gx, gs, gb = _Backward(x, scale, zero_point, ctx.grid).gradients(g, learned=learned)
+        gx, gs, gb = _gradients(g, x, scale, zero_point, ctx.grid, learned=learned)
         return gx.to(x.dtype), gs, gb, None
 
 
@@ -179,13 +191,12 @@ class _FakeQuantizedConv2d(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         scale, zero_point, x, weight = ctx.saved_tensors
         need_x, need_scale, need_offset, need_weight, need_bias = ctx.needs_input_grad[:5]
-        quantizer = _Backward(x, scale, zero_point, ctx.grid)
         stride, padding, dilation, groups = ctx.geometry
         need_input = need_x or need_scale or need_offset
         # under autocast the convolution ran in the dtype of g
         gq, gw, gb = torch.ops.aten.convolution_backward(
             g,
-            quantizer.quantized().to(g.dtype),
+            _values(x, ctx.grid).to(g.dtype),
             weight.to(g.dtype),
             ctx.bias_sizes,
             list(stride),
@@ -198,7 +209,8 @@ class _FakeQuantizedConv2d(torch.autograd.Function):
         )
         gx = gs = go = None
         if need_input:
-            gx, gs, go = quantizer.gradients(gq.float(), learned=need_scale or need_offset)
+            learned = need_scale or need_offset
+            gx, gs, go = _gradients(gq.float(), x, scale, zero_point, ctx.grid, learned=learned)
             gx = gx.to(x.dtype)
         return gx, gs, go, _as(gw, weight), _as(gb, weight), None, None
 

@@ -136,8 +136,10 @@ def soft_rounding_slope(u: Tensor, sharpness: float) -> Tensor:
 
     Reference: Qin et al., QuantSR (NeurIPS 2023).
     """
-    tanh = torch.tanh((u - u.floor()).sub_(0.5).mul_(sharpness))
-    return tanh.square_().neg_().add_(1).mul_(sharpness / (2 * math.tanh(sharpness / 2)))
+    top = sharpness / (2 * math.tanh(sharpness / 2))
+    # few passes over memory: this runs in the backward pass of every activation
+    tanh = torch.add(u.new_full((), -sharpness / 2), u - u.floor(), alpha=sharpness).tanh_()
+    return torch.addcmul(u.new_full((), top), tanh, tanh, value=-top)
 
 
 def _rounding_error(values: Tensor, counts: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
