@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vsrq.ops.partial_conv import PartialConv2d
 from vsrq.quant.calibratable import calibratables
 from vsrq.quant.layers import QUANT_LAYERS, QuantLayer
 from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
@@ -130,7 +131,7 @@ def measure(
 
 
 def _bops(call: Call) -> int:
-    return call.macs * call.weight_bits * call.act_bits
+    return round(call.macs * call.weight_bits * call.act_bits)
 
 
 def _layer_cost(name: str, calls: list[Call], roles: Mapping[str, str]) -> LayerCost:
@@ -162,8 +163,10 @@ def _bops_per_frame(per_layer: Mapping[str, list[Call]], steps: int, batch: int)
 def _float_layers_report(model: nn.Module) -> Iterator[None]:
     """Let float layers of quantizable types report their calls, as quantized ones do by themselves."""
 
-    def report(module: nn.Module, _inputs: object, output: Tensor) -> None:
+    def report(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         macs = output.numel() * module.weight[0].numel()  # type: ignore[index]
+        if isinstance(module, PartialConv2d):
+            macs = macs * inputs[0].shape[1] // module.in_channels
         record(Call(module, "float", macs, FLOAT_BITS, FLOAT_BITS))
 
     handles = [

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsrq.errors import ConfigError
+from vsrq.ops.partial_conv import PartialConv2d, part_of
 from vsrq.quant.autograd import fake_quantized_conv2d
 from vsrq.quant.presets import resolve
 from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
@@ -56,10 +57,21 @@ class QuantLayer(nn.Module):
         """Multiply-accumulates of one call with output ``y``."""
         raise NotImplementedError
 
-    def report(self, kind: Kind, y: Tensor, weight: UniformQuantizer, act: UniformQuantizer, **extra: int) -> None:
-        """Tell the recorder, if there is one, what this call computed."""
+    def report(
+        self, kind: Kind, y: Tensor, weight_bits: int, act_bits: float, *, share: float = 1.0, elementwise: int = 0
+    ) -> None:
+        """Tell the recorder, if there is one, what this call computed.
+
+        Args:
+            kind: How the call counts.
+            y: Its output.
+            weight_bits: Bit width of the weight.
+            act_bits: Bit width of the input, on average.
+            share: Which part of the input channels was there.
+            elementwise: See :class:`vsrq.quant.recorder.Call`.
+        """
         if is_recording():
-            record(Call(self, kind, self.count_macs(y), weight.bits, act.bits, **extra))
+            record(Call(self, kind, round(self.count_macs(y) * share), weight_bits, act_bits, elementwise))
 
     def frame_kind(self) -> Kind:
         """How a call counts that stands on its own."""
@@ -128,21 +140,28 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
             )
         return _take_over(new, layer, weight, act)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve the quantized input with the quantized weight."""
-        y = self._quantized_conv(self.act_quantizer.redistribute(x), self.weight_quantizer(self.weight))
-        self.report(self.frame_kind(), y, self.weight_quantizer, self.act_quantizer)
+    def forward(self, x: Tensor, channels: slice | None = None) -> Tensor:
+        """Convolve the quantized input with the quantized weight.
+
+        Args:
+            x: The input, or a part of its channels.
+            channels: Which part; see :class:`vsrq.ops.partial_conv.PartialConv2d`.
+        """
+        weight, bias = part_of(channels, self.weight_quantizer(self.weight), self.bias)
+        y = self._quantized_conv(self.act_quantizer.redistribute(x, channels), weight, bias)
+        share = x.shape[1] / self.in_channels
+        self.report(self.frame_kind(), y, self.weight_quantizer.bits, self.act_quantizer.bits, share=share)
         return y
 
-    def _quantized_conv(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _quantized_conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         zero_padded = self.padding_mode == "zeros" and not isinstance(self.padding, str)
         if not (zero_padded and self.act_quantizer.observer is None and self.act_quantizer.trains(x)):
-            return self._conv_forward(self.act_quantizer.quantize(x), weight, self.bias)
+            return self._conv_forward(self.act_quantizer.quantize(x), weight, bias)
         return fake_quantized_conv2d(
             x,
             self.act_quantizer.grid(x),
             weight,
-            self.bias,
+            bias,
             stride=self.stride,
             padding=self.padding,  # type: ignore[arg-type]
             dilation=self.dilation,
@@ -183,7 +202,7 @@ class QuantLinear(QuantLayer, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Multiply the quantized input by the quantized weight."""
         y = F.linear(self.act_quantizer(x), self.weight_quantizer(self.weight), self.bias)
-        self.report(self.frame_kind(), y, self.weight_quantizer, self.act_quantizer)
+        self.report(self.frame_kind(), y, self.weight_quantizer.bits, self.act_quantizer.bits)
         return y
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -243,7 +262,7 @@ class QuantDeformConv2d(QuantLayer):
         """
         weight = self.weight_quantizer(self.weight)
         y = self.op(self.act_quantizer(x), offset, mask, weight, self.bias, *self.geometry)
-        self.report(self.frame_kind(), y, self.weight_quantizer, self.act_quantizer)
+        self.report(self.frame_kind(), y, self.weight_quantizer.bits, self.act_quantizer.bits)
         return y
 
     def count_macs(self, y: Tensor) -> int:
@@ -260,7 +279,11 @@ def _take_over(new: Any, layer: nn.Module, weight: QuantizerConfig, act: Quantiz
     return new.train(layer.training)
 
 
-QUANT_LAYERS: dict[type[nn.Module], type[QuantLayer]] = {nn.Conv2d: QuantConv2d, nn.Linear: QuantLinear}
+QUANT_LAYERS: dict[type[nn.Module], type[QuantLayer]] = {
+    nn.Conv2d: QuantConv2d,
+    PartialConv2d: QuantConv2d,
+    nn.Linear: QuantLinear,
+}
 
 
 def register_quant_layer(float_type: type[nn.Module], quant_type: type[QuantLayer]) -> None:

@@ -173,9 +173,11 @@ class UniformQuantizer(Calibratable):
         """Shift, quantize and dequantize ``x``, any shape; observes it first while calibration is on."""
         return self.quantize(self.redistribute(x))
 
-    def redistribute(self, x: Tensor) -> Tensor:
-        """Add the learned shift of RLQ, if there is one."""
-        return x if self.shift is None else x + self.shift
+    def redistribute(self, x: Tensor, channels: slice | None = None) -> Tensor:
+        """Add the learned shift of RLQ, if there is one, to ``x`` or to the part of its channels that ``x`` is."""
+        if self.shift is None:
+            return x
+        return x + (self.shift if channels is None else self.shift[:, channels])
 
     def quantize(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` without shifting it."""

@@ -22,7 +22,7 @@ class Call:
         kind: ``float``, ``frame`` (quantized on its own), ``key`` or ``residual``.
         macs: Multiply-accumulates.
         weight_bits: Bit width of the weight operand.
-        act_bits: Bit width of the activation operand.
+        act_bits: Bit width of the activation operand, on average where it differs between places.
         elementwise: Extra element operations a residual call adds (differences, accumulations).
     """
 
@@ -30,7 +30,7 @@ class Call:
     kind: Kind
     macs: int
     weight_bits: int
-    act_bits: int
+    act_bits: float
     elementwise: int = 0
 
 
