@@ -4,34 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from tests.residual.nets import moving_clip, net, residual_net, run
 from vsrq.quant import QuantConv2d, calibrate, prepare
 from vsrq.quant.functional import fake_quantize
 from vsrq.residual import ResidualConv2d, ResidualLinear, TemporalState, call_site, convert_residual, temporal
 
 BITS4 = dict(weight=dict(bits=4), act=dict(bits=4))
-
-
-def moving_clip(frames=6, noise=0.1, channels=4, size=12):
-    base = torch.randn(1, channels, size, size)
-    return [base + noise * torch.randn_like(base) * k for k in range(frames)]
-
-
-def net():
-    return nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(8, 4, 3, padding=1))
-
-
-def run(model, frames, state=None):
-    with temporal(model, state or TemporalState()):
-        return [model(frame) for frame in frames]
-
-
-def residual_net(frames, *, bits=4, residual_bits=4, float_net=None, **settings):
-    model = copy.deepcopy(float_net) if float_net is not None else net()
-    prepare(model, weight=dict(bits=bits), act=dict(bits=bits))
-    convert_residual(model, weight=dict(bits=residual_bits), act=dict(bits=residual_bits), **settings)
-    if bits != 32 or residual_bits != 32:
-        calibrate(model, lambda: run(model, frames), passes=2)
-    return model
 
 
 @pytest.mark.parametrize("coefficient", [1.0, 0.6, 0.0])

@@ -4,22 +4,37 @@ Nothing here knows of a particular network.
 """
 
 from vsrq.residual.call_site import call_site, current_call_site
+from vsrq.residual.coding import Coding
 from vsrq.residual.convert import ResidualRow, convert_residual
 from vsrq.residual.layers import ResidualConv2d, ResidualLayer, ResidualLinear
+from vsrq.residual.listen import listening
 from vsrq.residual.prediction import LeakyPrediction
 from vsrq.residual.schedule import KeyFrameSchedule
 from vsrq.residual.state import TemporalState, temporal
+from vsrq.residual.stats import LayerStats, ResidualStats, residual_stats
+from vsrq.residual.storage import Storage
+from vsrq.residual.tiles import TileQuantizer, fit_coarseness
+from vsrq.residual.triggers import KeyTrigger
 
 __all__ = [
+    "Coding",
     "KeyFrameSchedule",
+    "KeyTrigger",
+    "LayerStats",
     "LeakyPrediction",
     "ResidualConv2d",
     "ResidualLayer",
     "ResidualLinear",
     "ResidualRow",
+    "ResidualStats",
+    "Storage",
     "TemporalState",
+    "TileQuantizer",
     "call_site",
     "convert_residual",
     "current_call_site",
+    "fit_coarseness",
+    "listening",
+    "residual_stats",
     "temporal",
 ]
