@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import itertools
 import logging
 import math
@@ -17,6 +16,7 @@ import numpy as np
 
 from vsrq.errors import DataError
 from vsrq.runtime.video import colour, orientation, pyav
+from vsrq.runtime.video.decoding import decoded
 from vsrq.runtime.video.source import DEFAULT_RATE, STDIN, SourceFrame, SourceInfo
 from vsrq.runtime.video.timing import Clock, Selection
 
@@ -112,7 +112,6 @@ class VideoSource:
             else:
                 self._container = av.open(self._path, "r", options=_STRICT)
             self._stream = _main_stream(self._container, self._name)
-            self._stream.thread_type = "AUTO"
         self._time_base = self._stream.time_base
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
         self._sought = False
@@ -137,15 +136,13 @@ class VideoSource:
         """Yield ``(time, frame)`` of the selection; damaged frames are replaced by their predecessor."""
         previous = None
         waiting: list[int | None] = []  # damaged frames before the first good one
-        for number, (time, frame) in enumerate(self._decoded()):
+        for number, (time, frame) in enumerate(decoded(self._container, self._stream, self._name)):
             if time is not None and self._stop is not None and time >= self._stop:
                 return
             damaged = frame is None or frame.is_corrupt
             selected = time is None or time >= self._first
             if damaged and selected:
-                self._report(
-                    number, time, "bridged by repeating the previous frame" if previous else "bridged by the next"
-                )
+                self._report(number, time, "previous" if previous else "next")
             if damaged and previous is None:
                 waiting += [time] if selected else []
                 continue
@@ -154,42 +151,6 @@ class VideoSource:
             waiting = []
             if selected:
                 yield time, previous
-
-    def _decoded(self) -> Iterator[tuple[int | None, Any]]:
-        """Yield ``(time, frame)``, and ``(time, None)`` for a frame that was stored but did not come out.
-
-        Not every packet holds a frame to show, so that a packet without its frame only counts as lost when
-        the decoder has raised an error.
-        """
-        error = pyav.load().error.FFmpegError
-        expected: list[int] = []
-        errors = 0
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except error as reason:
-                logger.warning("%s: reading stopped: %s; what was read so far is used", self._name, reason.strerror)
-                packet = None
-            if packet is None:
-                break
-            if packet.size and packet.pts is not None and not packet.is_discard:
-                heapq.heappush(expected, packet.pts)
-            try:
-                frames = packet.decode()
-            except error:
-                errors += 1
-                continue
-            for frame in frames:
-                time = frame.pts if frame.pts is not None else frame.dts
-                while expected and time is not None and expected[0] <= time:
-                    lost = heapq.heappop(expected)
-                    if lost < time and errors:
-                        errors -= 1
-                        yield lost, None
-                yield time, frame
-        for lost in sorted(expected)[:errors]:
-            yield lost, None
 
     def _describe(self, time: int | None, frame: Any) -> SourceInfo:
         self._colour = colour.of_frame(frame, self._name)

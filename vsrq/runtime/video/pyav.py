@@ -32,6 +32,8 @@ def reading(name: str) -> Iterator[None]:
     av = load()
     try:
         yield
+    except av.error.EOFError as error:
+        raise DataError(f"{name}: zero frames: the file ends after its header; fetch it again") from error
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(

@@ -108,9 +108,7 @@ def open_source(path: str, selection: Selection, *, rate: Fraction | None = None
     if path != STDIN and Path(path).suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource(path, [Path(path)], selection, rate or DEFAULT_RATE)
     if rate is not None:
-        raise ConfigError(
-            f"--fps {float(rate):g} is for folders of images; {path} has time stamps of its own: leave it out"
-        )
+        raise ConfigError(f"--fps {float(rate):g} is for images; {path} has time stamps of its own: leave it out")
     return VideoSource(path, selection)
 
 
