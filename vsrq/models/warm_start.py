@@ -44,7 +44,10 @@ def principal_basis(features: Tensor, channels: int) -> Tensor:
 
 @torch.no_grad()
 def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, features: Tensor) -> None:
-    """Copy what fits, and let the alignment begin as a warp by the flow or as the identity.
+    """Copy what fits, and let the alignment begin at nothing (BasicVSR++) or as the identity (EDVR).
+
+    In BasicVSR++ the aligned features are added to what a branch computes from the current frame: while they are zero a
+    clip comes out as its single frames do, so that training on single frames first is not lost.
 
     Flow network and the last three convolutions are copied. The first pixel shuffle takes the principal directions of
     the teacher's features and puts out only as many channels as the network has; the second one is fitted to them by
@@ -64,11 +67,11 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
     basis = principal_basis(features, channels)
     if isinstance(net, BasicVSRPlusPlusNet):
         net.spynet.load_state_dict(teacher.spynet.state_dict())
-        layers = list(net.deform_align.values())
+        for layer in net.deform_align.values():
+            _scale_identity(layer, 0.0)
     else:
-        layers = [*net.pcd_alignment.dcn_pack.values(), net.pcd_alignment.cas_dcnpack]
-    for layer in layers:
-        _set_identity(layer)
+        for layer in (*net.pcd_alignment.dcn_pack.values(), net.pcd_alignment.cas_dcnpack):
+            _scale_identity(layer, 2.0)  # the mask begins at sigmoid(0) = 1/2
     wide = teacher.lrelu(teacher.upsample1(features))
     source, target = teacher.upsample1.upsample_conv, teacher.upsample2.upsample_conv
     kept = _important_channels(wide, target, channels)
@@ -84,13 +87,12 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
         net.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
 
 
-def _set_identity(align: nn.Module) -> None:
-    """Let a modulated deformable layer put out its first input channels where offset and mask logits are zero."""
+def _scale_identity(align: nn.Module, gain: float) -> None:
+    """Let a deformable layer put out ``gain`` times its first input channels, at the centre tap."""
     weight: Tensor = align.weight  # type: ignore[assignment]
     weight.zero_()
-    centre = weight.shape[2] // 2
-    for channel in range(weight.shape[0]):
-        weight[channel, channel, centre, centre] = 2.0  # the mask begins at sigmoid(0) = 1/2
+    channels, centre = torch.arange(weight.shape[0]), weight.shape[2] // 2
+    weight[channels, channels, centre, centre] = gain
     if isinstance(align.bias, Tensor):
         align.bias.zero_()
 

@@ -14,7 +14,7 @@ param_scheduler = [
 custom_hooks = [
     dict(type="StopAtNaNHook"),
     dict(type="ChannelsLastHook"),
-    dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=0.005, update_buffers=True),
+    dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=0.01, update_buffers=True),
 ]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=100, max_keep_ckpts=3))
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
