@@ -46,6 +46,7 @@ def test_phase_follows_from_the_iteration_alone(choice, early, first):
         ({"iters": 3, "freeze": ["a"], "train_only": ["b"]}, "either freeze or train_only"),
         ({"iters": 0, "freeze": ["a"]}, "iters=0"),
         ({"iters": 2.5, "freeze": ["a"]}, r"iters=2\.5"),
+        ({"iters": 2, "freeze": ["a"], "begin": -1}, "begin=-1"),
     ],
 )
 def test_refuses_bad_arguments(arguments, message):
@@ -57,3 +58,11 @@ def test_a_pattern_without_match_names_the_nearest_module():
     runner = SimpleNamespace(iter=0, model=network())
     with pytest.raises(ConfigError, match=r"'\*spinet\*' matches no parameter; did you mean 'spynet'"):
         FreezeHook(iters=1, freeze=["*spinet*"]).before_train(runner)
+
+
+@pytest.mark.parametrize(("iters", "frozen"), [(3, {4, 5, 6}), (None, {4, 5, 6, 7, 8, 9})])
+@pytest.mark.parametrize("first", [0, 5, 8])
+def test_freezing_may_begin_later(iters, frozen, first):
+    hook, model = FreezeHook(begin=4, iters=iters, freeze=["spynet*"]), network()
+    for iteration in range(first, 10):
+        assert ("spynet.weight" in trained_at(hook, model, iteration)) == (iteration not in frozen)

@@ -2,6 +2,7 @@
 
 from vsrq.engine import registries  # noqa: F401  the empty nodes of scope vsrq
 from vsrq.engine.amp import AmpOptimWrapper
+from vsrq.engine.calibration import CalibrationHook
 from vsrq.engine.channels_last import ChannelsLastHook
 from vsrq.engine.exact_resume import ExactResumeHook
 from vsrq.engine.freeze import FreezeHook
@@ -14,6 +15,7 @@ from vsrq.engine.train_loop import IterBasedTrainLoop
 
 __all__ = [
     "AmpOptimWrapper",
+    "CalibrationHook",
     "ChannelsLastHook",
     "ExactResumeHook",
     "FreezeHook",

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from vsrq.errors import ConfigError, DataError
-from vsrq.models import QuantizedVSR
-from vsrq.quant import calibrate
+from vsrq.engine.calibration import calibrate_on, load_clips, quantized_model
+from vsrq.errors import ConfigError
 from vsrq.registry import LOOPS
 
 
@@ -48,28 +43,15 @@ class PTQLoop(BaseLoop):
 
     def run(self) -> torch.nn.Module:
         """Calibrate, save and validate."""
-        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
-        if not isinstance(model, QuantizedVSR):
-            raise ConfigError(f"PTQLoop needs a QuantizedVSR, got {type(model).__name__}.")
+        model = quantized_model(self.runner.model, "PTQLoop")
         self.runner.call_hook("before_train")
         bits = Counter(f"W{row.weight_bits}A{row.act_bits}" for row in model.layer_table)
         self.runner.logger.info(f"Quantizing {len(model.layer_table)} layers: {dict(bits)}")
-        clips = self._load(model)  # once, so that every pass sees the same ones
-        calibrate(model, lambda: self._run(model, clips), passes=self.passes)
+        # loaded once, so that every pass sees the same ones
+        calibrate_on(model, load_clips(model, self.dataloader, self.max_clips), passes=self.passes)
         self.runner.save_checkpoint(self.runner.work_dir, "ptq.pth", save_optimizer=False, save_param_scheduler=False)
         self.runner.logger.info(f"Calibrated network saved to {self.runner.work_dir}/ptq.pth")
         if self.runner.val_loop is not None:
             self.runner.val_loop.run()
         self.runner.call_hook("after_train")
         return self.runner.model
-
-    def _load(self, model: QuantizedVSR) -> list[Tensor]:
-        batches = islice(self.dataloader, self.max_clips)
-        clips = [model.data_preprocessor(data, False)["inputs"] for data in batches]
-        if not clips:
-            raise DataError("the training data hold no clip to calibrate on; check train_dataloader.")
-        return clips
-
-    def _run(self, model: QuantizedVSR, clips: list[Tensor]) -> None:
-        for clip in tqdm(clips, desc="calibrate", disable=None):
-            model.upscale(clip)

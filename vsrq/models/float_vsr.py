@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vsrq.errors import ConfigError
 from vsrq.models.checkpoint import load_weights
+from vsrq.models.checkpointing import checkpointed_steps
 from vsrq.registry import MODELS
 
 _UNIT_RANGE = {"type": "DataPreprocessor", "mean": [0.0, 0.0, 0.0], "std": [255.0, 255.0, 255.0]}
@@ -34,6 +36,8 @@ class FloatVSR(BaseEditModel):
         init_cfg: As in MMEngine.
         float_checkpoint: Weights of the network, in any layout
             :func:`vsrq.models.checkpoint.load_weights` reads. None leaves the initialisation.
+        checkpoint_steps: Train with gradient checkpointing over time, see
+            :func:`vsrq.models.checkpointing.checkpointed_steps`.
 
     Raises:
         ConfigError: If the generator is not a step-wise network, or freezing is asked for in ``train_cfg``.
@@ -49,6 +53,7 @@ class FloatVSR(BaseEditModel):
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
         float_checkpoint: str | None = None,
+        checkpoint_steps: bool = False,
     ):
         for key, patterns in _COUNTED_BY_HOOK.items():
             iters = (train_cfg or {}).get(key, -1)
@@ -70,6 +75,7 @@ class FloatVSR(BaseEditModel):
                 f"generator {type(self.generator).__name__} is not a step-wise network of vsrq (it has no 'upscale'). "
                 "Allowed: BasicVSRNet, BasicVSRPlusPlusNet, EDVRNet."
             )
+        self.checkpoint_steps = checkpoint_steps
         self.float_checkpoint = float_checkpoint
         if float_checkpoint is not None:
             load_weights(self.generator, float_checkpoint)
@@ -91,7 +97,8 @@ class FloatVSR(BaseEditModel):
             ConfigError: If there is no ground truth or it has another shape than the output, which the loss
                 would broadcast silently.
         """
-        output = self.forward_tensor(inputs, data_samples, **kwargs)
+        with checkpointed_steps(self.generator) if self.checkpoint_steps else nullcontext():
+            output = self.forward_tensor(inputs, data_samples, **kwargs)
         target = None if data_samples is None else data_samples.get("gt_img")
         if target is None or target.shape != output.shape:
             shape = None if target is None else tuple(target.shape)

@@ -16,6 +16,7 @@ from vsrq.quant import QuantDeformConv2d, cost, prepare, register_quant_layer
 from vsrq.quant.weight_cache import quantize_weights_once
 from vsrq.registry import MODELS
 from vsrq.residual import TemporalState, convert_residual, temporal
+from vsrq.residual.convert import SETTINGS as RESIDUAL_SETTINGS
 
 register_quant_layer(DeformConv2d, QuantDeformConv2d)
 
@@ -29,10 +30,10 @@ class QuantizedVSR(FloatVSR):
     Args:
         architecture: Config of the float model, as a float experiment has it (``type='FloatVSR'``).
         quant: Arguments of :func:`vsrq.quant.prepare`: ``weight``, ``act``, ``rules``.
-        residual: Arguments of :func:`vsrq.residual.convert_residual`: ``weight``, ``act``, ``period``,
-            ``warmup``, ``coefficient``, ``rules``; ``None`` for frame quantization. ``warmup`` defaults to what
-            the network needs.
+        residual: Arguments of :func:`vsrq.residual.convert_residual`; ``None`` for frame quantization. ``warmup``
+            defaults to what the network needs.
         float_checkpoint: Float weights; loaded before the layers are quantized.
+        checkpoint_steps: As in :class:`FloatVSR`; not together with ``residual``.
         train_cfg: As in :class:`FloatVSR`.
         test_cfg: As in :class:`FloatVSR`.
         init_cfg: As in :class:`FloatVSR`.
@@ -52,6 +53,7 @@ class QuantizedVSR(FloatVSR):
         quant: Mapping[str, Any],
         residual: Mapping[str, Any] | None = None,
         float_checkpoint: str | None = None,
+        checkpoint_steps: bool = False,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -63,12 +65,17 @@ class QuantizedVSR(FloatVSR):
         overrides = dict(float_checkpoint=float_checkpoint, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
         arguments.update((key, value) for key, value in overrides.items() if value is not None)
         super().__init__(**arguments)
+        self.checkpoint_steps |= checkpoint_steps
+        if self.checkpoint_steps and residual is not None:
+            raise ConfigError(
+                "checkpoint_steps=True runs every step twice, but the memory of residual layers moves on in between. "
+                "Set checkpoint_steps=False, train on shorter clips, or fine-tune with residual=None first."
+            )
         check_keys(quant, ["weight", "act", "rules"], "quant")
         self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
         self.residual_table = []
         if residual is not None:
-            allowed = ["weight", "act", "period", "warmup", "coefficient", "rules"]
-            check_keys(residual, allowed, "residual")
+            check_keys(residual, RESIDUAL_SETTINGS, "residual")
             recipe = {"warmup": self.generator.residual_warmup, **residual}
             self.residual_table = convert_residual(self.generator, **recipe)
 

@@ -1,0 +1,51 @@
+"""Gradient checkpointing over time: keep what passes between steps, compute the inside of each step twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from vsrq.quant import QuantLayer
+from vsrq.quant.weight_cache import WeightCache, quantize_weights_once
+
+# the steps of all networks that are worth it; see vsrq.models.stepwise
+STEPS = ("encode", "flow", "propagate", "align", "fuse", "reconstruct")
+
+
+@contextmanager
+def checkpointed_steps(net: nn.Module) -> Iterator[None]:
+    """Let every step of a step-wise network forget its intermediate results until the backward pass.
+
+    Memory then grows with the features passed between the steps, not with what happens inside them, so that long
+    clips can be trained on; the forward computation is done twice.
+
+    Args:
+        net: The network, without temporal residuals: the memory of its layers would have moved on by the second time.
+    """
+    steps = [name for name in STEPS if hasattr(net, name)]
+    with quantize_weights_once() as cache:
+        # before the first step: what is quantized within a step would be forgotten with it
+        for module in net.modules():
+            if isinstance(module, QuantLayer):
+                module.weight_quantizer(module.weight)
+        for name in steps:
+            object.__setattr__(net, name, _checkpointed(getattr(net, name), cache))
+        try:
+            yield
+        finally:
+            for name in steps:
+                delattr(net, name)
+
+
+def _checkpointed(step: Callable[..., Any], cache: WeightCache) -> Callable[..., Any]:
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), quantize_weights_once(cache)
+
+    def run(*args: Any) -> Any:
+        return checkpoint(step, *args, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+
+    return run
