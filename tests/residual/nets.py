@@ -27,7 +27,7 @@ def residual_net(frames, *, bits=4, residual_bits=4, float_net=None, act=None, w
     """A calibrated residual net; ``act`` and ``weight`` add to the configs of the residual quantizers."""
     model = copy.deepcopy(float_net) if float_net is not None else net()
     prepare(model, weight=dict(bits=bits), act=dict(bits=bits))
-    weight, act = dict(weight or {}, bits=residual_bits), dict(act or {}, bits=residual_bits)
+    weight, act = ({"bits": residual_bits, **(config or {})} for config in (weight, act))
     convert_residual(model, weight=weight, act=act, **settings)
     if bits != 32 or residual_bits != 32:
         calibrate(model, lambda: run(model, frames), passes=2)

@@ -116,7 +116,7 @@ class ResidualLayer(QuantLayer):
             memory.detach_()
         if memory.input is None or self.schedule.is_key(memory.calls):
             z = self._key(x, memory, channels)
-        elif self.trigger is None:
+        elif self.trigger is None or self.residual_act_quantizer.observer is not None:  # calibrate on residuals
             z = self._residual(x, memory, channels)
         else:
             z = self._triggered(x, memory, channels, self.trigger)

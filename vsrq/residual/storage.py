@@ -1,8 +1,8 @@
 """The form in which a layer keeps its past: floats, half floats or 8-bit codes.
 
-What is stored is what the next call predicts from, so the loop stays closed around the storage. Between two calls
-the accumulated output still stands for the input as it was before rounding: the difference fades with the
-coefficient and does not reach the next key frame.
+What is stored is what the next call predicts from, so the loop stays closed around the storage. The accumulated
+output, though, stands for the input as it was before rounding. That difference fades with the coefficient ``a`` and
+ends at a key frame; on a still clip, where every call rounds alike, it grows to ``1 / (1 - a)`` times one rounding.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Storage:
         """Return a reconstructed input in the form it is kept in; with gradients as floats that hold its values."""
         if self.input == "uint8":
             grid = refined_grid(quantizer)
-            codes = (x / grid.scale).round_().add_(grid.zero_point).clamp_(0, grid.qmax)
+            codes = (x / grid.scale).round_().add_(grid.zero_point).clamp_(grid.qmin, grid.qmax)
             if not x.requires_grad:
                 return codes.to(torch.uint8)
             return straight_through(x, (codes - grid.zero_point) * grid.scale)
@@ -79,10 +79,14 @@ def _pack(x: Tensor, form: str) -> Tensor:
 
 
 def refined_grid(quantizer: UniformQuantizer) -> QParams:
-    """Return the finest unsigned 8-bit grid that contains every point of a quantizer's grid.
+    """Return an unsigned 8-bit grid that contains every point of a quantizer's grid.
 
-    Each step is divided into ``floor(255 / (2**bits - 1))`` equal ones.
+    Each step is divided into equal ones. Below 8 bit a half of the codes lies beyond the quantizer's range, for a
+    reconstructed input follows its input there: at both sides of it, or above if nothing is negative.
     """
     scale, zero_point, qmin, qmax = quantizer.qparams()
-    parts = 255 // (qmax - qmin)
-    return QParams(scale.detach() / parts, (zero_point - qmin) * parts, 0, (qmax - qmin) * parts)
+    width = qmax - qmin
+    parts = max(1, 127 // width)
+    spare = 255 - parts * width
+    below = torch.where(zero_point == qmin, 0, spare // 2).to(zero_point.dtype)
+    return QParams(scale.detach() / parts, (zero_point - qmin) * parts + below, 0, 255)

@@ -13,7 +13,7 @@ from vsrq.errors import ConfigError, check_keys, did_you_mean
 from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
 from vsrq.residual.tiles import TileQuantizer
 
-_BINS = 64
+_BINS = 8  # few, because the past may lie on a grid of 16 values
 
 
 class Evidence(NamedTuple):
