@@ -12,6 +12,7 @@ from mmagic.models.editors import BasicVSRPlusPlusNet as MMagicBasicVSRPlusPlusN
 from mmengine import print_log
 from torch import Tensor, nn
 
+from vsrq.errors import ConfigError
 from vsrq.models.deform import DeformConv2d, second_order_offsets
 from vsrq.models.padding import pad_clip
 from vsrq.models.spynet import SPyNet
@@ -19,7 +20,6 @@ from vsrq.models.stepwise import StepwiseVSR, check_clip, clip_flows, is_mirror_
 from vsrq.ops.warp import flow_warp
 from vsrq.registry import MODELS
 
-_DEFORM_GROUPS = 16
 _MIN_FLOW_SIZE = 64  # the size the network is designed for; mmagic refuses less
 
 
@@ -46,6 +46,10 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
     Frames are padded to 64 pixels (with ``is_low_res_input=False`` to 256 and to a multiple of 4). Clips on a GPU
     longer than ``cpu_cache_length`` keep their features and output in the CPU's memory, and say so.
 
+    Args:
+        deform_groups: Groups of channels that share their sampling positions, an even number; mmagic's networks and
+            all published weights have 16.
+
     Reference: Chan et al., BasicVSR++ (CVPR 2022).
     """
 
@@ -71,7 +75,13 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
         is_low_res_input: bool = True,
         spynet_pretrained: str | None = None,
         cpu_cache_length: int = 100,
+        deform_groups: int = 16,
     ):
+        if deform_groups < 2 or deform_groups % 2 or 2 * mid_channels % deform_groups:
+            raise ConfigError(
+                f"deform_groups={deform_groups}: allowed are even numbers that divide 2 * mid_channels="
+                f"{2 * mid_channels}, one half for each of the two aligned features."
+            )
         super().__init__(
             mid_channels,
             num_blocks,
@@ -83,7 +93,7 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
         self.scale = 4 if is_low_res_input else 1
         self.max_residue_magnitude = max_residue_magnitude
         for branch in self.branches:
-            self.deform_align[branch] = _alignment(mid_channels)
+            self.deform_align[branch] = _alignment(mid_channels, deform_groups)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Upscale every frame; see :meth:`StepwiseVSR.upscale`."""
@@ -188,12 +198,12 @@ def _memory(done: list[Tensor], flows: list[Tensor], step: int) -> PreviousFrame
     return PreviousFrames(done[-1], flows[step - 1], done[-2], flows[step - 2])
 
 
-def _alignment(channels: int) -> DeformConv2d:
+def _alignment(channels: int, groups: int) -> DeformConv2d:
     def conv(c_in: int, c_out: int) -> nn.Conv2d:
         return nn.Conv2d(c_in, c_out, 3, padding=1)
 
     hidden: list[Any] = []
     for c_in in (3 * channels + 4, channels, channels):  # two warped features, the current one, two flows
         hidden += [conv(c_in, channels), nn.LeakyReLU(0.1, inplace=True)]
-    conv_offset = nn.Sequential(*hidden, conv(channels, 27 * _DEFORM_GROUPS))
-    return DeformConv2d(2 * channels, channels, 3, padding=1, deform_groups=_DEFORM_GROUPS, conv_offset=conv_offset)
+    conv_offset = nn.Sequential(*hidden, conv(channels, 27 * groups))
+    return DeformConv2d(2 * channels, channels, 3, padding=1, deform_groups=groups, conv_offset=conv_offset)
