@@ -212,5 +212,9 @@ def test_folders_that_do_not_fit_are_refused(tmp_path, upscale):
 def test_missing_package_is_named(tmp_path, upscale, monkeypatch):
     source = write_clip(tmp_path / "in.mp4", moving(2))
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'av>=16'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'av>=18'"):
+        upscale(source, tmp_path / "out.mp4")
+    monkeypatch.undo()
+    monkeypatch.setattr(av, "__version__", "17.1.0")
+    with pytest.raises(MissingDependencyError, match=r"PyAV 17\.1\.0 is too old to write videos: pip install 'av>=18'"):
         upscale(source, tmp_path / "out.mp4")

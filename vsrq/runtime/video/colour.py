@@ -185,9 +185,6 @@ def _plane(plane: Any) -> np.ndarray:
 
 
 def _filter() -> Any:
+    """Bicubic, with exact rounding and full chroma resolution."""
     kind = pyav.load().video.reformatter.Interpolation
-    flags = kind.BICUBIC
-    # Exact rounding and full chroma resolution; single flags cannot be combined in old releases of PyAV.
-    for name in ("ACCURATE_RND", "FULL_CHR_H_INT", "FULL_CHR_H_INP"):
-        flags |= getattr(kind, name, 0)
-    return flags
+    return kind.BICUBIC | kind.ACCURATE_RND | kind.FULL_CHR_H_INT | kind.FULL_CHR_H_INP

@@ -45,16 +45,15 @@ class CopiedStreams:
         for stream in self._container.streams:
             if stream.type in ("audio", "subtitle"):
                 self._attach(stream, output, target)
-            elif stream.type == "attachment" and target.suffix == ".mkv" and hasattr(output, "add_attachment"):
+            elif stream.type == "attachment" and target.suffix == ".mkv":
                 output.add_attachment(stream.name or f"attachment{stream.index}", stream.mimetype or "", stream.data)
             elif stream.type != "video":
                 logger.warning("stream %d (%s) is not copied", stream.index, stream.type)
         for stream in self._container.streams.video[1:]:
             logger.warning("stream %d (a second video or a cover picture) is not copied", stream.index)
-        discard = getattr(pyav.load().stream, "Discard", None)  # PyAV 18 and later
         for stream in self._container.streams:
-            if discard is not None and stream.index not in self._outputs:
-                stream.discard = discard.all  # spares reading the source's pictures a second time
+            if stream.index not in self._outputs:
+                stream.discard = pyav.load().stream.Discard.all  # spares reading the source's pictures a second time
         if self._start is not None:
             self._container.seek(int(self._start * pyav.MICROSECONDS), backward=True)
         self._packets = self._read()
@@ -92,8 +91,6 @@ class CopiedStreams:
         self._outputs[stream.index] = copy
 
     def _copy_chapters(self, output: Any) -> None:
-        if not hasattr(self._container, "chapters"):
-            return
         chapters = []
         for chapter in self._container.chapters():
             unit = chapter["time_base"]

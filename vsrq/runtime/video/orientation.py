@@ -30,7 +30,7 @@ UPRIGHT: Orientation = (1, 0, 0, 1)
 
 def of_frame(frame: Any) -> Orientation | None:
     """Return the signs of a decoded frame's display matrix; ``None`` where it is no multiple of 90 degrees."""
-    # SideDataContainer.get raises in some releases of PyAV, so the entries are walked.
+    # SideDataContainer.get raises for what is not there, so the entries are walked.
     matrix = next((entry for entry in frame.side_data if entry.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return UPRIGHT

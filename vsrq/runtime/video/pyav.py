@@ -9,20 +9,25 @@ from types import ModuleType
 from vsrq.errors import DataError, MissingDependencyError
 
 MICROSECONDS = 1_000_000
+_OLDEST = 18  # the first with colour tags of frames, chapters, and mp4 files that survive a killed process
 
 
 def load() -> ModuleType:
     """Return the module ``av``.
 
     Raises:
-        MissingDependencyError: PyAV is not installed.
+        MissingDependencyError: PyAV is not installed, or too old.
     """
     try:
         import av
     except ImportError as error:
         raise MissingDependencyError(
-            "reading and writing videos needs PyAV, which is not installed: pip install 'av>=16'"
+            f"reading and writing videos needs PyAV, which is not installed: pip install 'av>={_OLDEST}'"
         ) from error
+    if int(av.__version__.split(".")[0]) < _OLDEST:
+        raise MissingDependencyError(
+            f"PyAV {av.__version__} is too old to write videos: pip install 'av>={_OLDEST}' (Python 3.11 or later)"
+        )
     return av
 
 
