@@ -4,7 +4,7 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=100),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=5000, by_epoch=False, max_keep_ckpts=10),
+    checkpoint=dict(type="SafeCheckpointHook", interval=5000, by_epoch=False, max_keep_ckpts=10),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     exact_resume=dict(type="ExactResumeHook"),
     plain_checkpoint=dict(type="PlainCheckpointHook"),

@@ -4,6 +4,7 @@ from vsrq.engine import registries  # noqa: F401  the empty nodes of scope vsrq
 from vsrq.engine.amp import AmpOptimWrapper
 from vsrq.engine.calibration import CalibrationHook
 from vsrq.engine.channels_last import ChannelsLastHook
+from vsrq.engine.checkpoint import SafeCheckpointHook
 from vsrq.engine.exact_resume import ExactResumeHook
 from vsrq.engine.freeze import FreezeHook
 from vsrq.engine.plain_checkpoint import PlainCheckpointHook
@@ -22,6 +23,7 @@ __all__ = [
     "IterBasedTrainLoop",
     "PTQLoop",
     "PlainCheckpointHook",
+    "SafeCheckpointHook",
     "ScheduleGuardHook",
     "StopAtNaNHook",
     "StrictLoadHook",

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from vsrq.datasets import CentreGroundTruth, RandomClipCrop
+from vsrq.errors import ConfigError, DataError
+
+
+def clip(frames=5, height=40, width=50):
+    """Frames whose pixels say where and when they are."""
+    t, y, x = np.mgrid[0:frames, 0:height, 0:width]
+    return list(np.stack([t, y, x], axis=-1).astype(np.uint8))
+
+
+def test_all_frames_are_cut_at_the_same_place():
+    for seed in range(20):
+        np.random.seed(seed)
+        results = RandomClipCrop(16).transform(dict(gt=clip()))
+        left, top, _, _ = results["gt_crop_bbox"]
+        for number, frame in enumerate(results["gt"]):
+            assert frame.shape == (16, 16, 3)
+            assert tuple(frame[0, 0]) == (number, top, left)
+
+
+def test_every_place_is_reached():
+    places = set()
+    for seed in range(60):
+        np.random.seed(seed)
+        places.add(tuple(RandomClipCrop(40).transform(dict(gt=clip(1, 41, 42)))["gt_crop_bbox"][:2]))
+    assert places == {(x, y) for x in range(3) for y in range(2)}
+
+
+def test_single_image_stays_single():
+    results = RandomClipCrop(40).transform(dict(gt=clip(1, 40, 40)[0]))
+    np.testing.assert_array_equal(results["gt"], clip(1, 40, 40)[0])
+
+
+def test_crop_is_checked():
+    with pytest.raises(ConfigError, match="size must be a whole number of at least 1, got 0"):
+        RandomClipCrop(0)
+    with pytest.raises(DataError, match="bikes: frames of 50x40 pixels are smaller than the crop of 41x41"):
+        RandomClipCrop(41).transform(dict(gt=clip(), key="bikes"))
+
+
+def test_centre_frame_is_kept():
+    results = CentreGroundTruth().transform(dict(gt=clip(5)))
+    assert len(results["gt"]) == results["num_output_frames"] == 1
+    assert results["gt"][0][0, 0, 0] == 2
+    with pytest.raises(DataError, match="window 7: 4 frames have no centre"):
+        CentreGroundTruth().transform(dict(gt=clip(4), key="window 7"))
