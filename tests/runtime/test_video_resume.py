@@ -1,7 +1,6 @@
 """Interruption by Ctrl-C, by a killed process and by a full disk; going on afterwards."""
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -205,14 +204,3 @@ def test_a_full_disk_is_one_clear_line_and_the_part_can_be_played(tmp_path, upsc
     assert usable_frames(tmp_path / "out.partial.mp4") == 125  # a group of pictures
     assert upscale(source, tmp_path / "out.mp4", resume=True, network=Smoothing(2)).frames == 200
     assert read_times(tmp_path / "out.mp4") == read_times(source)
-
-
-@pytest.mark.skipif(
-    not Path("/dev/full").exists() or os.geteuid() == 0, reason="needs a user whose folders can be read-only"
-)
-def test_a_read_only_folder_is_refused(tmp_path, source, upscale):
-    folder = tmp_path / "locked"
-    folder.mkdir()
-    folder.chmod(0o500)
-    with pytest.raises(OutputError, match="is not writable; choose another folder"):
-        upscale(source, folder / "out.mp4")

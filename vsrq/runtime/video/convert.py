@@ -178,8 +178,13 @@ class _Run:
             raise StateError(f"the network returned {len(self._pending)} frames less than it was given; report this")
 
     def _writer(self, sink: FrameSink) -> Callable[[tuple[SourceFrame, np.ndarray]], None]:
+        height, width = self._source.info.size
+        expected = (self._upscaler.scale * height, self._upscaler.scale * width, 3)
+
         def write(item: tuple[SourceFrame, np.ndarray]) -> None:
             frame, image = item
+            if image.shape != expected or image.dtype != self._source.info.colour.dtype:
+                raise StateError(f"the network returned {image.dtype} {image.shape} instead of {expected}; report this")
             sink.write(self._layout.compose(frame.rgb, image), _stamp(frame))
             self._written += 1
 

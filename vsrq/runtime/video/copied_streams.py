@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vsrq.runtime.video import pyav
+from vsrq.runtime.video.decoding import main_stream
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +43,16 @@ class CopiedStreams:
         """
         output.metadata.update({k: v for k, v in self._container.metadata.items() if k.lower() not in _OWN_TAGS})
         self._copy_chapters(output)
+        pictures = main_stream(self._container, target.name)
+        kept = {name: pictures.metadata[name] for name in ("language", "title") if name in pictures.metadata}
+        output.streams.video[0].metadata.update(kept)
         for stream in self._container.streams:
             if stream.type in ("audio", "subtitle"):
                 self._attach(stream, output, target)
             elif stream.type == "attachment" and target.suffix == ".mkv":
                 output.add_attachment(stream.name or f"attachment{stream.index}", stream.mimetype or "", stream.data)
-            elif stream.type != "video":
+            elif stream.index != pictures.index:
                 logger.warning("stream %d (%s) is not copied", stream.index, stream.type)
-        for stream in self._container.streams.video[1:]:
-            logger.warning("stream %d (a second video or a cover picture) is not copied", stream.index)
         for stream in self._container.streams:
             if stream.index not in self._outputs:
                 stream.discard = pyav.load().stream.Discard.all  # spares reading the source's pictures a second time

@@ -1,4 +1,4 @@
-"""Decode a stream and find the frames that were stored but do not come out."""
+"""Find the pictures of a container, decode them, and notice which were stored but do not come out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,31 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from vsrq.errors import DataError
 from vsrq.runtime.video import pyav
 
 logger = logging.getLogger(__name__)
+
+
+def main_stream(container: Any, name: str) -> Any:
+    """Return the first video stream that is not a cover picture.
+
+    Args:
+        container: An open input.
+        name: What to call it in messages.
+
+    Raises:
+        DataError: There is none, or its codec or pixel format is unknown.
+    """
+    covers = pyav.load().stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & covers:
+            if stream.codec_context is None:
+                raise DataError(f"{name}: the video codec is not known to this FFmpeg; re-encode it, e.g. as H.264")
+            if stream.codec_context.pix_fmt is None:
+                raise DataError(f"{name}: unknown pixel format; re-encode it as yuv420p")
+            return stream
+    raise DataError(f"{name}: holds no video stream")
 
 
 def decoded(container: Any, stream: Any, name: str) -> Iterator[tuple[int | None, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,23 +113,25 @@ class VideoSink:
             self._copied.close()
 
     def _open(self) -> Any:
-        matroska = self._path.suffix in (".mkv", ".webm")
+        suffix = self._path.suffix.lower()
+        matroska = suffix in (".mkv", ".webm")
         return pyav.load().open(
             self._file,
             "w",
-            format={".mkv": "matroska", ".webm": "webm", ".mov": "mov"}.get(self._path.suffix, "mp4"),
+            format={".mkv": "matroska", ".webm": "webm", ".mov": "mov"}.get(suffix, "mp4"),
             container_options={"flush_packets": "1", **(_MATROSKA if matroska else _FRAGMENTED)},
             buffer_size=1 << 18,
         )
 
     def _add_video(self, size: tuple[int, int]) -> Any:
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
         rate = self._source.rate
         stream = self._output.add_stream(self._settings.codec, rate=rate, options=self._settings.options(rate))
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p" if self._source.colour.bits == 8 else "yuv420p10le"
         stream.codec_context.time_base = 1 / rate
         stream.codec_context.sample_aspect_ratio = self._source.pixel_aspect
-        if self._settings.codec == "libx265" and self._path.suffix != ".mkv":
+        if self._settings.codec == "libx265" and self._path.suffix.lower() != ".mkv":
             stream.codec_context.codec_tag = "hvc1"  # the name Apple's players look for
         colour.tag(stream.codec_context, self._source.colour)
         stream.time_base = self._source.time_base

@@ -16,7 +16,7 @@ import numpy as np
 
 from vsrq.errors import DataError
 from vsrq.runtime.video import colour, orientation, pyav
-from vsrq.runtime.video.decoding import decoded
+from vsrq.runtime.video.decoding import decoded, main_stream
 from vsrq.runtime.video.source import DEFAULT_RATE, STDIN, SourceFrame, SourceInfo
 from vsrq.runtime.video.timing import Clock, Selection
 
@@ -111,7 +111,7 @@ class VideoSource:
                 self._container = av.open(sys.stdin.buffer, "r", format="yuv4mpegpipe")
             else:
                 self._container = av.open(self._path, "r", options=_STRICT)
-            self._stream = _main_stream(self._container, self._name)
+            self._stream = main_stream(self._container, self._name)
         self._time_base = self._stream.time_base
         self._rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
         self._sought = False
@@ -228,16 +228,3 @@ class VideoSource:
         seconds = "" if time is None else f" at {float((time - begin) * self._time_base):.3f} s"
         frame = "a frame" if self._sought else f"frame {number}"
         logger.warning("%s: %s%s is damaged; the %s frame stands in for it", self._name, frame, seconds, substitute)
-
-
-def _main_stream(container: Any, name: str) -> Any:
-    """Return the first video stream that is not a cover picture."""
-    covers = pyav.load().stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & covers:
-            if stream.codec_context is None:
-                raise DataError(f"{name}: the video codec is not known to this FFmpeg; re-encode it, e.g. as H.264")
-            if stream.codec_context.pix_fmt is None:
-                raise DataError(f"{name}: unknown pixel format; re-encode it as yuv420p")
-            return stream
-    raise DataError(f"{name}: holds no video stream")
