@@ -152,7 +152,43 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
         Returns:
             The feature (n, c, h, w).
         """
-        aligned = torch.zeros_like(feats[0]) if memory is None else self._align(branch, feats[0], memory)
+        if memory is None:
+            return self.refine(branch, feats, torch.zeros_like(feats[0]))
+        feat_1, flow_1, feat_2, flow_2 = memory
+        if feat_2 is None or flow_2 is None:
+            feat_2, reach = torch.zeros_like(feat_1), torch.zeros_like(flow_1)
+        else:
+            reach = self.chain_flows(flow_1, flow_2)
+        return self.refine(branch, feats, self.align(branch, feats[0], feat_1, flow_1, feat_2, reach))
+
+    def chain_flows(self, flow_1: Tensor, flow_2: Tensor) -> Tensor:
+        """Return the flow (n, 2, h, w) over two frames from the flow of each; see :class:`PreviousFrames`."""
+        return flow_1 + flow_warp(flow_2, flow_1)
+
+    def align(
+        self, branch: str, current: Tensor, feat_1: Tensor, flow_1: Tensor, feat_2: Tensor, reach: Tensor
+    ) -> Tensor:
+        """Move the last two features of a branch to where the current frame has them.
+
+        Args:
+            branch: One of ``branches``.
+            current: The encoded frame, (n, c, h, w).
+            feat_1: Feature of the previous call, same shape.
+            flow_1: Flow to its frame, (n, 2, h, w) in pixels.
+            feat_2: Feature of the call before.
+            reach: Flow from the current frame to that call's frame.
+
+        Returns:
+            The aligned feature (n, c, h, w).
+        """
+        layer = self.deform_align[branch]
+        features = [flow_warp(feat_1, flow_1), current, flow_warp(feat_2, reach), flow_1, reach]
+        out = layer.conv_offset(torch.cat(features, dim=1))
+        offset, mask = second_order_offsets(out, flow_1, reach, self.max_residue_magnitude)
+        return layer(torch.cat([feat_1, feat_2], dim=1), offset, mask)
+
+    def refine(self, branch: str, feats: Sequence[Tensor], aligned: Tensor) -> Tensor:
+        """Run the residual blocks of a branch on all features of a frame; shapes as in :meth:`propagate`."""
         return aligned + self.backbone[branch](torch.cat([*feats, aligned], dim=1))
 
     def reconstruct(self, feats: Sequence[Tensor], frame: Tensor) -> Tensor:
@@ -162,20 +198,6 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
         out = self.lrelu(self.upsample2(out))
         out = self.lrelu(self.conv_hr(out))
         return self.conv_last(out) + (self.img_upsample(frame) if self.is_low_res_input else frame)
-
-    def _align(self, branch: str, current: Tensor, memory: PreviousFrames) -> Tensor:
-        feat_1, flow_1, feat_2, flow_2 = memory
-        warped_1 = flow_warp(feat_1, flow_1)
-        if feat_2 is None or flow_2 is None:
-            feat_2, flow_2 = torch.zeros_like(feat_1), torch.zeros_like(flow_1)
-            warped_2 = torch.zeros_like(warped_1)
-        else:
-            flow_2 = flow_1 + flow_warp(flow_2, flow_1)
-            warped_2 = flow_warp(feat_2, flow_2)
-        align = self.deform_align[branch]
-        out = align.conv_offset(torch.cat([warped_1, current, warped_2, flow_1, flow_2], dim=1))
-        offset, mask = second_order_offsets(out, flow_1, flow_2, self.max_residue_magnitude)
-        return align(torch.cat([feat_1, feat_2], dim=1), offset, mask)
 
     def _feature_device(self, clip: Tensor) -> torch.device:
         if not clip.is_cuda or clip.shape[1] <= self.cpu_cache_length:

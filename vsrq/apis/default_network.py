@@ -1,0 +1,47 @@
+"""The network that ``tools/upscale.py`` takes when none is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vsrq.datasets.clips import load_clip, make_pair
+from vsrq.demo.assets import fetch
+from vsrq.demo.run import ARCHITECTURE, WEIGHTS
+from vsrq.demo.settings import FLOW_RULES
+from vsrq.models import QuantizedVSR
+from vsrq.quant import calibrate
+
+# Real frames of three clips: a street scene, an animation and a talking head; low resolution as given, and reduced.
+_CLIPS = (("bikes.mp4", 60, 4, True), ("bigbuckbunny.mp4", 20, 3, True), ("carphone_pristine.mp4", 30, 4, False))
+_CROP = 512
+CALIBRATION = repr((_CLIPS, _CROP, FLOW_RULES))
+
+
+def calibrated(data: Path) -> QuantizedVSR:
+    """Return BasicVSR with its official REDS4 weights, 8 bit throughout, calibrated on real clips.
+
+    Weights (Apache-2.0) and clips are fetched into ``data`` if they are not there.
+
+    Args:
+        data: The data folder.
+
+    Raises:
+        DataError: They cannot be fetched.
+    """
+    files = fetch(data)
+    eight = dict(weight=dict(bits=8), act=dict(bits=8), rules=FLOW_RULES)
+    model = QuantizedVSR(ARCHITECTURE, eight, float_checkpoint=str(files[WEIGHTS]))
+    model.to(memory_format=torch.channels_last)
+    clips = []
+    for name, start, count, reduce in _CLIPS:
+        clip = load_clip(files[name], start=start, stop=start + count)[..., :_CROP, :_CROP]
+        clips.append(make_pair(clip)[0] if reduce else clip)
+
+    def run() -> None:
+        for clip in clips:
+            model.upscale(clip[None])
+
+    calibrate(model, run)
+    return model.eval()

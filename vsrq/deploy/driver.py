@@ -1,0 +1,71 @@
+"""Running step graphs over frames, a stretch at a time.
+
+A driver is fed the frames of one scene in order. Each call gets the frames not yet finished: the first ones are
+upscaled for good, the rest is looked at ahead, for the branches that run backward in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from vsrq.deploy.plan import Plan, StepSpec
+
+Arrays = dict[str, np.ndarray]
+
+
+class StepGraph(Protocol):
+    """A step, ready to run for one frame size."""
+
+    spec: StepSpec
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the step on arrays in the order of ``spec.inputs``; the results belong to the caller."""
+
+
+class Driver(Protocol):
+    """What drives the step graphs of one network for one frame size.
+
+    Attributes:
+        lookahead: Frames a call needs beyond the finished ones, unless the scene ends.
+    """
+
+    lookahead: int
+
+    def reset(self) -> None:
+        """Forget the scene."""
+
+    def run(self, frames: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+        """Upscale the first ``count`` of ``frames``.
+
+        Args:
+            frames: Float32 arrays (1, 3, h, w) in [0, 1], from the first unfinished frame of the scene on.
+            count: How many to finish.
+
+        Returns:
+            ``count`` arrays (1, 3, scale * h, scale * w), not clipped.
+        """
+
+
+def call(graph: StepGraph, values: Mapping[str, np.ndarray]) -> Arrays:
+    """Run a step on values by name and return its results by name."""
+    outputs = graph([values[port.name] for port in graph.spec.inputs])
+    return {port.name: value for port, value in zip(graph.spec.outputs, outputs, strict=True)}
+
+
+def make_driver(plan: Plan, graphs: Mapping[str, StepGraph], *, lookahead: int) -> Driver:
+    """Return the driver for a plan.
+
+    Args:
+        plan: How the steps belong together.
+        graphs: One per step of the plan.
+        lookahead: For recurrent networks; sliding windows know what they need.
+    """
+    from vsrq.deploy.recurrent import RecurrentDriver
+    from vsrq.deploy.window import WindowDriver
+
+    if plan.kind == "window":
+        return WindowDriver(plan, graphs)
+    return RecurrentDriver(plan, graphs, lookahead=lookahead)

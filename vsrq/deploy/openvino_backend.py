@@ -1,0 +1,133 @@
+"""The OpenVINO backend: graphs straight from PyTorch, 8-bit kernels on a CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from openvino import opset13 as ops
+from openvino.frontend.pytorch import ConversionExtension
+
+from vsrq.deploy.backend import Kernel
+from vsrq.deploy.openvino_deform import accelerate
+from vsrq.deploy.openvino_passes import shuffle_codes
+from vsrq.deploy.plan import Port, StepSpec
+from vsrq.deploy.steps import Step, example_inputs
+from vsrq.errors import CheckpointError, ConfigError, check_keys
+from vsrq.ops.deform_conv_export import openvino_extension
+
+_OPTIONS = ("precision", "threads")
+_PRECISIONS = ("f32", "bf16")
+_MULTIPLYING = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul", "DeformableConvolution")
+
+
+class OpenVINOBackend:
+    """See :class:`vsrq.deploy.backend.Backend`.
+
+    Options:
+        precision: Of what is not quantized: ``'f32'`` (default) or ``'bf16'``. On CPUs with bfloat16 OpenVINO would
+            choose it by itself, which costs more than 8-bit quantization does (about 9 dB of agreement with
+            PyTorch in BasicVSR).
+        threads: Default: all cores the process may use.
+    """
+
+    name = "openvino"
+    suffix = ".xml"
+
+    def export(
+        self, step: Step, path: Path, *, height: int, width: int, dynamic: bool, options: Mapping[str, Any]
+    ) -> None:
+        """Trace a step, convert it and write the graph with its weights as integers where they are quantized."""
+        inputs = example_inputs(step.spec, height, width, torch.Generator().manual_seed(0))
+        shapes = [ov.PartialShape(_shape(port, height, width, dynamic=dynamic)) for port in step.spec.inputs]
+        with torch.no_grad():
+            model = ov.convert_model(step, example_input=inputs, input=shapes, extension=_extensions())
+        for port, node in zip(step.spec.inputs, model.inputs, strict=True):
+            node.set_names({port.name})
+        for port, node in zip(step.spec.outputs, model.outputs, strict=True):
+            node.set_names({port.name})
+        shuffle_codes(model)
+        ov.save_model(model, path, compress_to_fp16=False)
+
+    def load(self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any]) -> OpenVINOGraph:
+        """Compile a graph for frames of one size."""
+        core = ov.Core()
+        model = _read(core, path)
+        model.reshape({i: port.shape(height, width) for i, port in enumerate(spec.inputs)})
+        accelerate(model, options.get("threads"))
+        return OpenVINOGraph(core.compile_model(model, "CPU", _properties(options)), spec)
+
+    def kernels(self, graph: OpenVINOGraph) -> list[Kernel]:
+        """Return how convolutions and matrix products ran in the last call; needs the option ``profile``."""
+        return graph.kernels()
+
+
+class OpenVINOGraph:
+    """A compiled step; see :class:`vsrq.deploy.driver.StepGraph`."""
+
+    def __init__(self, compiled: ov.CompiledModel, spec: StepSpec) -> None:
+        self.spec = spec
+        self._request = compiled.create_infer_request()
+        self._shapes = [tuple(output.shape) for output in compiled.outputs]
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the step; inputs are read and outputs written in place, without copies."""
+        outputs = [np.empty(shape, np.float32) for shape in self._shapes]
+        arrays = [np.ascontiguousarray(array) for array in inputs]  # OpenVINO's tensors do not keep them alive
+        for index, array in enumerate(arrays):
+            self._request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+        for index, array in enumerate(outputs):
+            self._request.set_output_tensor(index, ov.Tensor(array, shared_memory=True))
+        self._request.infer()
+        return outputs
+
+    def kernels(self) -> list[Kernel]:
+        """Return the multiplying nodes of the last call."""
+        found = []
+        for node in self._request.get_profiling_info():
+            if node.node_type not in _MULTIPLYING or node.exec_type in ("undef", ""):
+                continue
+            milliseconds = node.real_time.total_seconds() * 1e3
+            integer = node.exec_type.endswith("I8")
+            found.append(Kernel(self.spec.name, node.node_name, node.node_type, node.exec_type, integer, milliseconds))
+        return found
+
+
+def _shape(port: Port, height: int, width: int, *, dynamic: bool) -> list[int]:
+    shape = list(port.shape(height, width))
+    return [*shape[:2], -1, -1] if dynamic and port.size != "0" else shape
+
+
+def _read(core: ov.Core, path: Path) -> ov.Model:
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: OpenVINO cannot read it; export the bundle again. ({error})") from error
+
+
+def _properties(options: Mapping[str, Any]) -> dict[str, Any]:
+    check_keys(options, [*_OPTIONS, "profile"], "backend_config of openvino")
+    precision = options.get("precision", "f32")
+    if precision not in _PRECISIONS:
+        raise ConfigError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}.")
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": options.get("threads") or len(os.sched_getaffinity(0)),
+        "PERFORMANCE_HINT": "LATENCY",
+        "PERF_COUNT": bool(options.get("profile", False)),
+    }
+
+
+def _pixel_shuffle(context: Any) -> list[ov.Output]:
+    """Translate the shuffle into its one node; the converter's own translation hides it in reshapes."""
+    block = context.get_values_from_const_input(1)
+    return [ops.depth_to_space(context.get_input(0), "depth_first", int(block)).output(0)]
+
+
+def _extensions() -> list[ConversionExtension]:
+    return [ConversionExtension("aten::pixel_shuffle", _pixel_shuffle), openvino_extension()]

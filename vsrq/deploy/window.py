@@ -1,0 +1,54 @@
+"""Driving sliding-window networks: every frame is encoded once and aligned in each window that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vsrq.deploy.driver import Arrays, StepGraph, call
+from vsrq.deploy.plan import Plan
+from vsrq.models.edvr import window_indices
+
+
+class WindowDriver:
+    """Drives EDVR; see :class:`vsrq.deploy.driver.Driver`. Stretches change nothing in the result.
+
+    Args:
+        plan: A plan of kind ``window``.
+        graphs: One per step.
+    """
+
+    def __init__(self, plan: Plan, graphs: Mapping[str, StepGraph]) -> None:
+        self.plan = plan
+        self.graphs = graphs
+        # the window around frame 0 reaches to frame num_frames - 1: it has no past to be filled from
+        self.lookahead = plan.num_frames - 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the scene."""
+        self._start = 0
+        self._encoded: dict[int, Arrays] = {}
+
+    def run(self, frames: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+        """Upscale the first ``count`` of ``frames``; see :meth:`vsrq.deploy.driver.Driver.run`."""
+        start, stop = self._start, self._start + len(frames)
+        outputs = []
+        for i in range(start, start + count):
+            window = window_indices(i, stop, self.plan.num_frames, self.plan.centre)
+            for index in sorted(set(window) - set(self._encoded)):
+                self._encoded[index] = call(self.graphs["encode"], {"frame": frames[index - start]})
+            outputs.append(self._upscale(window, frames[i - start]))
+        self._start = start + count
+        oldest = self._start - self.lookahead
+        self._encoded = {index: feats for index, feats in self._encoded.items() if index >= oldest}
+        return outputs
+
+    def _upscale(self, window: list[int], frame: np.ndarray) -> np.ndarray:
+        reference = {f"reference_{name}": feat for name, feat in self._encoded[window[self.plan.centre]].items()}
+        values = {"frame": frame}
+        for slot, index in enumerate(window):
+            neighbour = {f"neighbour_{name}": feat for name, feat in self._encoded[index].items()}
+            values[f"aligned_{slot}"] = call(self.graphs["align"], {**neighbour, **reference})["aligned"]
+        return call(self.graphs["reconstruct"], values)["hr"]
