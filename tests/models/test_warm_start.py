@@ -54,8 +54,7 @@ def test_basis_is_orthonormal_and_keeps_most_energy():
 def test_tail_of_full_width_is_the_teachers(make, teacher, features):
     """With as many channels as the teacher nothing is left out: same output after the change of basis.
 
-    The inner width of the tail is 16 in the network and 64 in the teacher, so a teacher whose other channels are dead is
-    taken.
+    The tail's inner width is 16 in the network and 64 in the teacher, so the teacher's other channels are made dead.
     """
     net = make()
     with torch.no_grad():

@@ -109,13 +109,16 @@ def stripes(rng: np.random.Generator, size: int) -> Image:
 def noise(rng: np.random.Generator, size: int) -> Image:
     """Return coloured noise whose amplitude falls with frequency as 1 / f^a, a between 0.9 and 1.6."""
     decay = rng.uniform(0.9, 1.6)
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    # half the size is enough: oversampling leaves nothing of the finest octave
+    half = max(size // 2, 2)
+    frequency = np.hypot(np.fft.fftfreq(half)[:, None], np.fft.rfftfreq(half)[None])
     frequency[0, 0] = np.inf
     spectrum = rng.normal(size=(3, *frequency.shape)) + 1j * rng.normal(size=(3, *frequency.shape))
-    field = np.fft.irfft2(spectrum / frequency**decay, s=(size, size))
+    field = np.fft.irfft2(spectrum / frequency**decay, s=(half, half))
     field = np.tensordot(rng.dirichlet([1, 1, 1], 3), field / field.std(), axes=1)
     image = rng.integers(60, 196, 3)[:, None, None] + rng.uniform(15, 60) * field
-    return np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    small = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def _rotated(rng: np.random.Generator, image: Image) -> Image:
