@@ -176,27 +176,30 @@ class _FakeQuantizedConv2d(torch.autograd.Function):
         x: Tensor,
         scale: Tensor,
         offset: Tensor | None,
+        shift: Tensor | None,
         weight: Tensor,
         bias: Tensor | None,
         grid: Grid,
         geometry: tuple,
     ) -> Tensor:
-        _save(ctx, grid, x, weight)
+        _save(ctx, grid, x, weight, *(() if shift is None else (shift,)))
         ctx.geometry = geometry
         ctx.bias_sizes = None if bias is None else list(bias.shape)
-        return F.conv2d(_values(x, grid), weight, bias, *geometry)
+        return F.conv2d(_values(_shifted(x, shift), grid), weight, bias, *geometry)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        scale, zero_point, x, weight = ctx.saved_tensors
-        need_x, need_scale, need_offset, need_weight, need_bias = ctx.needs_input_grad[:5]
+        scale, zero_point, x, weight, *rest = ctx.saved_tensors
+        shift = rest[0] if rest else None
+        need_x, need_scale, need_offset, need_shift, need_weight, need_bias = ctx.needs_input_grad[:6]
         stride, padding, dilation, groups = ctx.geometry
-        need_input = need_x or need_scale or need_offset
+        need_input = need_x or need_scale or need_offset or need_shift
+        v = _shifted(x, shift)
         # under autocast the convolution ran in the dtype of g
         gq, gw, gb = torch.ops.aten.convolution_backward(
             g,
-            _values(x, ctx.grid).to(g.dtype),
+            _values(v, ctx.grid).to(g.dtype),
             weight.to(g.dtype),
             ctx.bias_sizes,
             list(stride),
@@ -207,12 +210,17 @@ class _FakeQuantizedConv2d(torch.autograd.Function):
             groups,
             [need_input, need_weight, need_bias],
         )
-        gx = gs = go = None
+        gx = gs = go = gt = None
         if need_input:
             learned = need_scale or need_offset
-            gx, gs, go = _gradients(gq.float(), x, scale, zero_point, ctx.grid, learned=learned)
+            gx, gs, go = _gradients(gq.float(), v, scale, zero_point, ctx.grid, learned=learned)
+            gt = gx.sum_to_size(shift.shape) if shift is not None else None
             gx = gx.to(x.dtype)
-        return gx, gs, go, _as(gw, weight), _as(gb, weight), None, None
+        return gx, gs, go, gt, _as(gw, weight), _as(gb, weight), None, None
+
+
+def _shifted(x: Tensor, shift: Tensor | None) -> Tensor:
+    return x if shift is None else x + shift
 
 
 def _as(gradient: Tensor | None, like: Tensor) -> Tensor | None:
@@ -225,22 +233,24 @@ def fake_quantized_conv2d(
     weight: Tensor,
     bias: Tensor | None,
     *,
+    shift: Tensor | None,
     stride: tuple[int, ...],
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
     groups: int,
 ) -> Tensor:
-    """Convolve ``Q(x)`` without keeping it for the backward pass.
+    """Convolve ``Q(x + shift)`` without keeping it for the backward pass.
 
     Args:
         x: Input, ``(n, c, h, w)``.
         grid: The input's grid, per tensor.
         weight: Weight, quantized or not.
         bias: Bias or ``None``.
+        shift: Added to the input, broadcast, or ``None``.
         stride: As in ``torch.nn.functional.conv2d``, as are the following; the padding is made of zeros.
         padding: Rows and columns.
         dilation: Rows and columns.
         groups: Number of groups.
     """
     geometry = (stride, padding, dilation, groups)
-    return _FakeQuantizedConv2d.apply(x, grid.scale, grid.offset, weight, bias, grid, geometry)
+    return _FakeQuantizedConv2d.apply(x, grid.scale, grid.offset, shift, weight, bias, grid, geometry)

@@ -148,20 +148,22 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
             channels: Which part; see :class:`vsrq.ops.partial_conv.PartialConv2d`.
         """
         weight, bias = part_of(channels, self.weight_quantizer(self.weight), self.bias)
-        y = self._quantized_conv(self.act_quantizer.redistribute(x, channels), weight, bias)
+        y = self._quantized_conv(x, self.act_quantizer.shift_of(channels), weight, bias)
         share = x.shape[1] / self.in_channels
         self.report(self.frame_kind(), y, self.weight_quantizer.bits, self.act_quantizer.bits, share=share)
         return y
 
-    def _quantized_conv(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _quantized_conv(self, x: Tensor, shift: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
         zero_padded = self.padding_mode == "zeros" and not isinstance(self.padding, str)
         if not (zero_padded and self.act_quantizer.observer is None and self.act_quantizer.trains(x)):
-            return self._conv_forward(self.act_quantizer.quantize(x), weight, bias)
+            shifted = x if shift is None else x + shift
+            return self._conv_forward(self.act_quantizer.quantize(shifted), weight, bias)
         return fake_quantized_conv2d(
             x,
             self.act_quantizer.grid(x),
             weight,
             bias,
+            shift=shift,
             stride=self.stride,
             padding=self.padding,  # type: ignore[arg-type]
             dilation=self.dilation,

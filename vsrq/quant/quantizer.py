@@ -173,11 +173,14 @@ class UniformQuantizer(Calibratable):
         """Shift, quantize and dequantize ``x``, any shape; observes it first while calibration is on."""
         return self.quantize(self.redistribute(x))
 
+    def shift_of(self, channels: slice | None) -> Tensor | None:
+        """Return the learned shift of RLQ for all or for some channels; ``None`` if there is none."""
+        return self.shift if self.shift is None or channels is None else self.shift[:, channels]
+
     def redistribute(self, x: Tensor, channels: slice | None = None) -> Tensor:
         """Add the learned shift of RLQ, if there is one, to ``x`` or to the part of its channels that ``x`` is."""
-        if self.shift is None:
-            return x
-        return x + (self.shift if channels is None else self.shift[:, channels])
+        shift = self.shift_of(channels)
+        return x if shift is None else x + shift
 
     def quantize(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` without shifting it."""
