@@ -70,8 +70,7 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
         for layer in net.deform_align.values():
             _scale_identity(layer, 0.0)
     else:
-        for layer in (*net.pcd_alignment.dcn_pack.values(), net.pcd_alignment.cas_dcnpack):
-            _scale_identity(layer, 2.0)  # the mask begins at sigmoid(0) = 1/2
+        _pass_frames_through(net)
     wide = teacher.lrelu(teacher.upsample1(features))
     source, target = teacher.upsample1.upsample_conv, teacher.upsample2.upsample_conv
     kept = _important_channels(wide, target, channels)
@@ -87,14 +86,29 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
         net.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
 
 
-def _scale_identity(align: nn.Module, gain: float) -> None:
-    """Let a deformable layer put out ``gain`` times its first input channels, at the centre tap."""
-    weight: Tensor = align.weight  # type: ignore[assignment]
+def _pass_frames_through(net: EDVRNet) -> None:
+    """Let the alignment pass the finest level on, and the fusion mainly the centre frame."""
+    alignment = net.pcd_alignment
+    for layer in (*alignment.dcn_pack.values(), alignment.cas_dcnpack):
+        _scale_identity(layer, 2.0)  # the mask begins at sigmoid(0) = 1/2
+    for block in alignment.feat_conv.values():
+        _scale_identity(block.conv, 1.0)
+    fusion: nn.Module = net.fusion.feat_fusion.conv if net.with_tsa else net.fusion
+    weight: Tensor = fusion.weight  # type: ignore[assignment]
+    weight.mul_(0.1)
+    channels = torch.arange(weight.shape[0])
+    gain = 2.0 if net.with_tsa else 1.0  # a fresh temporal attention weights every frame by about 1/2
+    weight[channels, net.center_frame_idx * len(channels) + channels, 0, 0] += gain
+
+
+def _scale_identity(layer: nn.Module, gain: float) -> None:
+    """Let a convolution, deformable or not, put out ``gain`` times its first input channels, at the centre tap."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
     weight.zero_()
     channels, centre = torch.arange(weight.shape[0]), weight.shape[2] // 2
     weight[channels, channels, centre, centre] = gain
-    if isinstance(align.bias, Tensor):
-        align.bias.zero_()
+    if isinstance(layer.bias, Tensor):
+        layer.bias.zero_()
 
 
 def _important_channels(wide: Tensor, target: nn.Conv2d, count: int) -> Tensor:
