@@ -10,7 +10,10 @@ from importlib import import_module
 from vsrq.errors import did_you_mean
 
 # Each module has add_arguments(parser) and command(args) -> exit status; only the one asked for is imported.
-COMMANDS = {"upscale": ("vsrq.apis.upscaling", "upscale a video, a folder of images, or y4m on standard input")}
+COMMANDS = {
+    "export": ("vsrq.apis.export_command", "export a network into a bundle of step graphs"),
+    "upscale": ("vsrq.apis.upscaling", "upscale a video, a folder of images, or y4m on standard input"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

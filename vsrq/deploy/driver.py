@@ -6,7 +6,7 @@ upscaled for good, the rest is looked at ahead, for the branches that run backwa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -37,14 +37,14 @@ class Driver(Protocol):
     def reset(self) -> None:
         """Forget the scene."""
 
-    def run(self, frames: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
-        """Upscale the first ``count`` of ``frames``.
+    def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
+        """Upscale the first ``count`` of ``frames``; the iterator has to be exhausted before the next call.
 
         Args:
             frames: Float32 arrays (1, 3, h, w) in [0, 1], from the first unfinished frame of the scene on.
             count: How many to finish.
 
-        Returns:
+        Yields:
             ``count`` arrays (1, 3, scale * h, scale * w), not clipped.
         """
 

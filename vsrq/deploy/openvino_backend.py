@@ -94,8 +94,13 @@ class OpenVINOGraph:
                 continue
             milliseconds = node.real_time.total_seconds() * 1e3
             integer = node.exec_type.endswith("I8")
-            found.append(Kernel(self.spec.name, node.node_name, node.node_type, node.exec_type, integer, milliseconds))
+            found.append(Kernel(self.spec.name, _layer(node.node_name), node.node_type, node.exec_type, integer, milliseconds))
         return found
+
+
+def _layer(node: str) -> str:
+    """Return the name of the layer a node was traced from."""
+    return node.split("/")[0].removeprefix("__module.net.")
 
 
 def _shape(port: Port, height: int, width: int, *, dynamic: bool) -> list[int]:

@@ -53,7 +53,7 @@ def run_graphs(plan: Plan, graphs: Mapping[str, StepGraph], clip: Tensor) -> Ten
     height, width = clip.shape[-2:]
     padded = pad_clip(clip[None], multiple=plan.multiple, minimum=plan.minimum)[0]
     driver = make_driver(plan, graphs, lookahead=0)
-    outputs = driver.run([frame[None].numpy() for frame in padded], len(padded))
+    outputs = list(driver.run([frame[None].numpy() for frame in padded], len(padded)))
     out = torch.from_numpy(np.concatenate(outputs))
     return out[..., : plan.scale * height, : plan.scale * width]
 

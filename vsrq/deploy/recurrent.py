@@ -6,7 +6,7 @@ anew at the end of what is looked ahead; how much that matters is measured, not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from vsrq.deploy.plan import Plan, Port
 class _Past(NamedTuple):
     """What a branch returned for a frame."""
 
-    index: int
+    frame: int
     feat: np.ndarray
 
 
@@ -49,7 +49,7 @@ class RecurrentDriver:
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self._carried: dict[str, list[_Past]] = {}
 
-    def run(self, frames: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
         """Upscale the first ``count`` of ``frames``; see :meth:`vsrq.deploy.driver.Driver.run`."""
         start, finish, stop = self._start, self._start + count, self._start + len(frames)
         self._frames |= {start + i: frame for i, frame in enumerate(frames)}
@@ -65,12 +65,10 @@ class RecurrentDriver:
             self._carried[branch] = past
             if ahead:
                 self._propagate(branch, range(finish, stop), past, feats)
-        outputs = []
         for i in range(start, finish):
             values = {"frame": self._frames[i], **feats.pop(i)}
-            outputs.append(call(self.graphs["reconstruct"], values)["hr"])
+            yield call(self.graphs["reconstruct"], values)["hr"]
         self._forget_before(finish)
-        return outputs
 
     def _propagate(self, branch: str, order: range, past: list[_Past], feats: dict[int, Arrays]) -> list[_Past]:
         """Run a branch over frames, adding to ``feats``; returns its last two results, the latest last."""
@@ -92,7 +90,7 @@ class RecurrentDriver:
             return past[-k].feat
         if kind == "gate":
             return np.ones((1, 1, 1, 1), np.float32)
-        return self._flow(i if k == 1 else past[1 - k].index, past[-k].index)
+        return self._flow(i if k == 1 else past[1 - k].frame, past[-k].frame)
 
     def _encode(self, i: int) -> Arrays:
         if "encode" not in self.graphs:

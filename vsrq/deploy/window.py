@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -31,19 +31,17 @@ class WindowDriver:
         self._start = 0
         self._encoded: dict[int, Arrays] = {}
 
-    def run(self, frames: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
         """Upscale the first ``count`` of ``frames``; see :meth:`vsrq.deploy.driver.Driver.run`."""
         start, stop = self._start, self._start + len(frames)
-        outputs = []
         for i in range(start, start + count):
             window = window_indices(i, stop, self.plan.num_frames, self.plan.centre)
             for index in sorted(set(window) - set(self._encoded)):
                 self._encoded[index] = call(self.graphs["encode"], {"frame": frames[index - start]})
-            outputs.append(self._upscale(window, frames[i - start]))
+            yield self._upscale(window, frames[i - start])
         self._start = start + count
         oldest = self._start - self.lookahead
         self._encoded = {index: feats for index, feats in self._encoded.items() if index >= oldest}
-        return outputs
 
     def _upscale(self, window: list[int], frame: np.ndarray) -> np.ndarray:
         reference = {f"reference_{name}": feat for name, feat in self._encoded[window[self.plan.centre]].items()}

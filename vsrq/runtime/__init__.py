@@ -7,12 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vsrq.runtime.upscaler import Upscaler
     from vsrq.runtime.video.convert import convert
     from vsrq.runtime.video.options import FrameUpscaler, Options
 
-_HOMES = {"FrameUpscaler": "video.options", "Options": "video.options", "convert": "video.convert"}
+_HOMES = {
+    "FrameUpscaler": "video.options",
+    "Options": "video.options",
+    "Upscaler": "upscaler",
+    "convert": "video.convert",
+}
 
-__all__ = ["FrameUpscaler", "Options", "convert"]
+__all__ = ["FrameUpscaler", "Options", "Upscaler", "convert"]
 
 
 def __getattr__(name: str) -> Any:

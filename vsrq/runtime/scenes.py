@@ -13,16 +13,18 @@ class SceneCuts:
     """Compares each frame with the one before it.
 
     Two frames belong to different scenes if their thumbnails differ by more than ``threshold`` on average *and* by
-    several times more than their predecessors did, so that fast motion and flicker are no cuts.
+    ``factor`` times more than their predecessors did, so that fast motion, fades and flicker are no cuts.
 
     Args:
         threshold: Mean absolute difference of luma in [0, 1]; 0 disables the detector.
+        factor: Over the usual difference, a moving average.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float = 0.1, factor: float = 2.5) -> None:
         self.threshold = threshold
+        self.factor = factor
         self._last: np.ndarray | None = None
-        self._usual: float | None = None
+        self._usual = 0.0
 
     def starts_scene(self, frame: np.ndarray) -> bool:
         """Whether ``frame``, RGB (h, w, 3) of an unsigned type, begins a new scene. The first frame does not."""
@@ -34,7 +36,7 @@ class SceneCuts:
         if last is None:
             return False
         change = float(np.abs(small - last).mean())
-        usual = change if self._usual is None else self._usual
-        cut = change > self.threshold and (self._usual is None or change > 3 * usual)
-        self._usual = None if cut else 0.7 * usual + 0.3 * change
+        cut = change > max(self.threshold, self.factor * self._usual)
+        # after a cut its own difference is the usual one for a while: a fade or a pan is found once
+        self._usual = change if cut else 0.7 * self._usual + 0.3 * change
         return cut

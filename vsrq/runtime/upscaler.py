@@ -1,0 +1,249 @@
+"""Frames in, frames out: any length, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vsrq.deploy.bundle import Bundle
+from vsrq.deploy.driver import Driver, StepGraph, make_driver
+from vsrq.deploy.plan import Plan
+from vsrq.errors import ConfigError, DataError
+from vsrq.runtime.memory import available_bytes, fixed_bytes, longest_stretch
+from vsrq.runtime.scenes import SceneCuts
+from vsrq.runtime.tiles import TileGrid, make_grid
+
+DEFAULT_MEMORY = 2 * 2**30
+DEFAULT_LOOKAHEAD = 5
+_DTYPES = (np.uint8, np.uint16)
+
+
+class StepSource(Protocol):
+    """Where step graphs come from: a bundle, or a network in memory."""
+
+    @property
+    def plan(self) -> Plan:
+        """How the steps belong together."""
+
+    def load(self, height: int, width: int, **options: object) -> dict[str, StepGraph]:
+        """Return the graphs for frames of one padded size."""
+
+
+class Upscaler:
+    """Upscales a stream of frames with step graphs.
+
+    Scenes are found and upscaled each on its own, in stretches: forward branches carry their memory through the whole
+    scene, backward branches start ``lookahead`` frames beyond the end of a stretch. The result depends on
+    the arguments and the frames alone.
+
+    Args:
+        source: Folder of a bundle, a :class:`vsrq.deploy.bundle.Bundle`, or
+            :class:`vsrq.deploy.torch_backend.TorchSteps`.
+        backend: Must be the bundle's own if it is given.
+        lookahead: Frames beyond a stretch that backward branches see; ignored by sliding windows, which see all
+            they need.
+        stretch: Frames finished at a time; ``None`` takes what ``memory`` allows, 60 at most.
+        scene_threshold: See :class:`vsrq.runtime.scenes.SceneCuts`; 0 takes everything for one scene.
+        tile: Height and width of tiles, for frames that need too much memory at once; ``None`` for none, or for
+            those that a bundle fixed to one size needs.
+        tile_overlap: Pixels neighbouring tiles share and fade over.
+        memory: Bytes to stay below, about.
+        threads: Of the backend; default: all cores the process may use.
+
+    Attributes:
+        scale: Output size over input size.
+        context: Frames before a frame that are enough to start from there when a run is resumed.
+
+    Raises:
+        CheckpointError: The bundle is missing, changed, or of another version.
+        ConfigError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | StepSource,
+        *,
+        backend: str | None = None,
+        lookahead: int = DEFAULT_LOOKAHEAD,
+        stretch: int | None = None,
+        scene_threshold: float = 0.1,
+        tile: tuple[int, int] | None = None,
+        tile_overlap: int = 16,
+        memory: int = DEFAULT_MEMORY,
+        threads: int | None = None,
+    ) -> None:
+        if lookahead < 0 or (stretch is not None and stretch < 1) or memory < 1 or scene_threshold < 0:
+            raise ConfigError(
+                f"lookahead={lookahead} and scene_threshold={scene_threshold} must not be negative, stretch={stretch} "
+                f"and memory={memory} must be 1 or more."
+            )
+        self._source: StepSource = Bundle(source) if isinstance(source, (str, Path)) else source
+        if backend is not None and isinstance(self._source, Bundle) and backend != self._source.manifest.backend:
+            raise ConfigError(
+                f"the bundle {self._source.path} is for {self._source.manifest.backend}, not for {backend}; export it "
+                f"again with --backend {backend}."
+            )
+        self.plan = self._source.plan
+        self.scale = self.plan.scale
+        self.context = 2 * lookahead
+        self._lookahead, self._stretch, self._memory = lookahead, stretch, memory
+        self._scene_threshold = scene_threshold
+        self._tile, self._tile_overlap = tile, tile_overlap
+        self._options = {} if threads is None else {"threads": threads}
+        self._engine: _Engine | None = None
+
+    def stream(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
+        """Upscale frames one after the other.
+
+        Args:
+            frames: RGB (h, w, 3), uint8 or uint16 over its full range, all of one size and type.
+
+        Yields:
+            For each frame, in order, RGB (scale * h, scale * w, 3) of the same type. The first one comes when a
+            stretch and its lookahead have been read.
+
+        Raises:
+            DataError: A frame has another shape or type than the first, or needs too much memory.
+        """
+        cuts = SceneCuts(self._scene_threshold)
+        pending: list[np.ndarray] = []
+        engine: _Engine | None = None
+        first: np.ndarray | None = None
+        for frame in frames:
+            if first is None or engine is None:
+                first, engine = frame, self._engine_for(frame)
+                engine.reset()
+            _check_same(frame, first)
+            if cuts.starts_scene(frame):
+                yield from engine.run(pending, len(pending))
+                engine.reset()
+                pending = []
+            pending.append(frame)
+            if len(pending) == engine.stretch + engine.lookahead:
+                yield from engine.run(pending, engine.stretch)
+                pending = pending[engine.stretch :]
+        if engine is not None and pending:
+            yield from engine.run(pending, len(pending))
+
+    def __call__(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """See :meth:`stream`."""
+        return self.stream(frames)
+
+    def _engine_for(self, frame: np.ndarray) -> _Engine:
+        """Return graphs compiled for a frame's size; kept for the next stream of that size."""
+        _check_frame(frame)
+        height, width = frame.shape[:2]
+        if self._engine is None or self._engine.size != (height, width):
+            tile = self._tile or self._fixed_tile(height, width)
+            grid = make_grid(height, width, tile or (height, width), self._tile_overlap if tile else 0)
+            padded = self._fixed_size() or self.plan.padded(grid.height, grid.width)
+            _check_memory(self.plan, *padded)
+            graphs = self._source.load(*padded, **self._options)
+            drivers = [make_driver(self.plan, graphs, lookahead=self._lookahead) for _ in grid.corners]
+            canvas = 12 * self.scale**2 * height * width if len(drivers) > 1 else 0
+            stretch = self._stretch or longest_stretch(
+                self.plan, *padded, lookahead=drivers[0].lookahead, budget=self._memory, canvas=canvas
+            )
+            self._engine = _Engine(drivers, grid, (height, width), padded, self.scale, stretch)
+        return self._engine
+
+    def _fixed_size(self) -> tuple[int, int] | None:
+        return self._source.manifest.frame_size if isinstance(self._source, Bundle) else None
+
+    def _fixed_tile(self, height: int, width: int) -> tuple[int, int] | None:
+        """Return the size a bundle is fixed to where a frame is larger."""
+        size = self._fixed_size()
+        return size if size is not None and (height > size[0] or width > size[1]) else None
+
+
+class _Engine:
+    """Drivers for the tiles of frames of one size."""
+
+    def __init__(
+        self,
+        drivers: Sequence[Driver],
+        grid: TileGrid,
+        size: tuple[int, int],
+        padded: tuple[int, int],
+        scale: int,
+        stretch: int,
+    ) -> None:
+        self.drivers, self.grid, self.size, self.padded, self.scale = drivers, grid, size, padded, scale
+        self.stretch, self.lookahead = stretch, drivers[0].lookahead
+
+    def reset(self) -> None:
+        """Forget the scene."""
+        for driver in self.drivers:
+            driver.reset()
+
+    def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
+        """Upscale the first ``count`` of the frames of a scene."""
+        if not count:
+            return
+        dtype = frames[0].dtype
+        tensors = [_to_tensor(frame) for frame in frames]
+        if len(self.drivers) == 1:
+            for out in self.drivers[0].run([self._pad(tensor) for tensor in tensors], count):
+                yield _to_frame(out[0][:, : self.scale * self.size[0], : self.scale * self.size[1]], dtype)
+            return
+        weights, normalizer = self.grid.weights(self.scale), self.grid.normalizer(*self.size, self.scale)
+        canvas = np.zeros((count, 3, *normalizer.shape), np.float32)
+        height, width = weights.shape
+        for index, driver in enumerate(self.drivers):
+            tiles = [self._pad(self.grid.cut(tensor)[index]) for tensor in tensors]
+            for target, out in zip(canvas, driver.run(tiles, count), strict=True):
+                self.grid.paste(target, out[0][:, :height, :width] * weights, index, self.scale)
+        for target in canvas:
+            yield _to_frame(target / normalizer, dtype)
+
+    def _pad(self, tensor: np.ndarray) -> np.ndarray:
+        """Repeat the last row and column until the tensor (1, 3, h, w) has the size the graphs take."""
+        below, right = (full - size for full, size in zip(self.padded, tensor.shape[-2:], strict=True))
+        if below or right:
+            tensor = np.pad(tensor, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
+        return np.ascontiguousarray(tensor)
+
+
+def _to_tensor(frame: np.ndarray) -> np.ndarray:
+    """Turn (h, w, 3) into float32 (1, 3, h, w) in [0, 1]."""
+    planes = np.ascontiguousarray(frame.transpose(2, 0, 1))[None].astype(np.float32)
+    planes *= np.float32(1 / np.iinfo(frame.dtype).max)
+    return planes
+
+
+def _to_frame(planes: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Turn (3, h, w) in [0, 1] into (h, w, 3), rounded and clipped."""
+    full = np.iinfo(dtype).max
+    scaled = planes * np.float32(full)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, 0, full, out=scaled)
+    return np.ascontiguousarray(scaled.astype(dtype).transpose(1, 2, 0))
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype not in _DTYPES:
+        raise DataError(
+            f"a frame has shape (h, w, 3) and type uint8 or uint16, got {frame.dtype} {frame.shape}; convert it to RGB."
+        )
+
+
+def _check_same(frame: np.ndarray, first: np.ndarray) -> None:
+    if frame.shape != first.shape or frame.dtype != first.dtype:
+        raise DataError(
+            f"a frame is {frame.dtype} {frame.shape}, the first one was {first.dtype} {first.shape}; all frames of a "
+            "stream must be alike."
+        )
+
+
+def _check_memory(plan: Plan, height: int, width: int) -> None:
+    """Raise before the backend takes more memory than there is."""
+    available, needed = available_bytes(), fixed_bytes(plan, height, width)
+    if available is not None and needed > available:
+        share = (available / needed) ** 0.5
+        raise DataError(
+            f"frames of {width}x{height} pixels need about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are "
+            f"free. Tiles of {int(width * share)}x{int(height * share)} fit: pass tile=."
+        )
