@@ -242,3 +242,51 @@ def test_stages_overlap(tmp_path, upscale):
     summary = upscale(source, tmp_path / "out.mp4", network=Nearest(2, delay=0.01))
     assert summary.infer >= 0.2
     assert summary.seconds < summary.infer + summary.decode + summary.encode + 1
+
+
+def test_a_transport_stream_keeps_its_clock_and_its_sound(tmp_path, upscale):
+    """Its first frame is not at 0, and its AAC packets carry a header each, which files do not allow."""
+    source = write_clip(
+        tmp_path / "in.ts",
+        moving(40),
+        codec="mpeg2video",
+        time_base=Fraction(1, 25),
+        audio=("aac",),
+        options={"bf": "2"},
+    )
+    upscale(source, tmp_path / "out.mp4")
+    assert read_times(source)[0] > 0
+    assert read_times(tmp_path / "out.mp4") == read_times(source)
+    before, after = read_packets(source, "audio"), read_packets(tmp_path / "out.mp4", "audio")
+    assert [content[7:] for _, content in before] == [content for _, content in after]
+    assert max(abs(a - b) for (a, _), (b, _) in zip(before, after, strict=True)) < Fraction(1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("in.avi", {"codec": "mpeg4", "time_base": Fraction(1, 25), "options": {"bf": "2"}}),
+        ("in.webm", {"codec": "libvpx", "time_base": Fraction(1, 1000), "options": {"auto-alt-ref": "1"}}),
+    ],
+)
+def test_other_containers_keep_every_frame(tmp_path, upscale, name, options):
+    source = write_clip(tmp_path / name, moving(40), **options)
+    upscale(source, tmp_path / "out.mp4")
+    assert len(read_times(source)) == 40
+    assert read_times(tmp_path / "out.mp4") == read_times(source)
+
+
+def test_fonts_go_along_where_they_fit(tmp_path, upscale, caplog):
+    clip = write_clip(tmp_path / "clip.mkv", moving(3))
+    with av.open(str(clip)) as pictures, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        video = out.add_stream_from_template(pictures.streams.video[0], opaque=True)
+        out.add_attachment("a.ttf", "application/x-truetype-font", b"letters")
+        for packet in pictures.demux():
+            if packet.size:
+                packet.stream = video
+                out.mux(packet)
+    upscale(tmp_path / "in.mkv", tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as result:
+        assert [stream.data for stream in result.streams if stream.type == "attachment"] == [b"letters"]
+    upscale(tmp_path / "in.mkv", tmp_path / "out.mp4")
+    assert "stream 1 (attachment) is not copied" in caplog.text

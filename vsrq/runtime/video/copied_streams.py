@@ -32,6 +32,7 @@ class CopiedStreams:
         with pyav.reading(path):
             self._container = pyav.load().open(path)
         self._outputs: dict[int, Any] = {}  # index of the source's stream -> stream of the output
+        self._repackers: dict[int, Any] = {}
         self._last: dict[int, int] = {}
         self._packets: Iterator[Any] = iter(())
         self._held: Any = None
@@ -91,6 +92,9 @@ class CopiedStreams:
         copy.metadata.update({key: value for key, value in stream.metadata.items() if key != "DURATION"})
         copy.disposition = stream.disposition
         self._outputs[stream.index] = copy
+        if codec == "aac" and not stream.codec_context.extradata:
+            # Transport streams put a header before every packet; files hold it once.
+            self._repackers[stream.index] = pyav.load().bitstream.BitStreamFilterContext("aac_adtstoasc", stream)
 
     def _copy_chapters(self, output: Any) -> None:
         chapters = []
@@ -110,14 +114,17 @@ class CopiedStreams:
             return
         try:
             for packet in self._container.demux(streams):
-                if packet.size and self._place(packet):
-                    yield packet
+                stream = packet.stream
+                repack = self._repackers.get(stream.index)
+                for copy in (repack.filter(packet) if repack else [packet]) if packet.size else ():
+                    if self._place(copy, stream):
+                        yield copy
         except pyav.load().error.FFmpegError as error:
             logger.warning("copying audio and subtitles stopped early: %s", error.strerror)
 
-    def _place(self, packet: Any) -> bool:
+    def _place(self, packet: Any, stream: Any) -> bool:
         """Move a packet into the output's clock; tell whether it is inside the selection."""
-        unit, index = packet.time_base, packet.stream_index
+        unit, index = packet.time_base, stream.index
         if packet.dts is None:
             packet.dts = packet.pts
         if packet.pts is None:
@@ -129,7 +136,7 @@ class CopiedStreams:
         if self._start is not None:
             shift = round(self._start / unit)
             early = shift - packet.pts
-            if early > 0 and (packet.stream.type != "subtitle" or (packet.duration or 0) <= early):
+            if early > 0 and (stream.type != "subtitle" or (packet.duration or 0) <= early):
                 return False
             if early > 0:  # a subtitle that is already on the screen
                 packet.duration -= early
