@@ -8,6 +8,7 @@ be off for an accelerated model.
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ class FastDeformConv(ov.Op):
 def accelerate(model: ov.Model, threads: int | None = None) -> int:
     """Replace the deformable convolutions of ``model`` in place and return how many were replaced.
 
-    Without numba nothing is replaced and the log says so once. Operators that the kernel does not cover (groups,
+    Without numba nothing is replaced and the log says so, once. Operators that the kernel does not cover (groups,
     no mask, a weight that is computed) stay.
 
     Args:
@@ -80,17 +81,21 @@ def accelerate(model: ov.Model, threads: int | None = None) -> int:
     if not nodes:
         return 0
     if not deform_conv_kernel.is_available():
-        print_log(
-            f"numba is not installed, so {len(nodes)} deformable convolution(s) run in OpenVINO's slower kernel; "
-            "pip install numba.",
-            logger="current",
-            level=logging.WARNING,
-        )
+        _report_missing_numba()
         return 0
     replaced = sum(_replace(node, threads) for node in nodes)
     if replaced:
         model.validate_nodes_and_infer_types()
     return replaced
+
+
+@functools.cache
+def _report_missing_numba() -> None:
+    print_log(
+        "numba is not installed, so deformable convolutions run in OpenVINO's slower kernel; pip install numba.",
+        logger="current",
+        level=logging.WARNING,
+    )
 
 
 def _replace(node: ov.Node, threads: int | None) -> bool:

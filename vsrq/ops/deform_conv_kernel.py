@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +19,12 @@ _MAX_PIXELS = 1 << 24  # of an image: pixel numbers are computed in float32
 
 
 def is_available() -> bool:
-    """Return whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Return whether numba is installed and works with the numpy at hand."""
+    try:
+        importlib.import_module("numba")
+    except ImportError:
+        return False
+    return True
 
 
 class DeformConvKernel:
