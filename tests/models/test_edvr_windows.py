@@ -6,6 +6,7 @@ import torch
 
 from tests.models.test_stepwise import build, clip
 from vsrq.models.edvr import window_indices
+from vsrq.quant import cost
 from vsrq.residual.call_site import current_call_site
 
 from mmagic.datasets.transforms import GenerateFrameIndiceswithPadding  # isort: skip  # after vsrq.models
@@ -71,10 +72,10 @@ def test_encoded_frames_are_released():
         feats.l1.marker = marker  # lives as long as the feature
         return feats
 
-    def align_counting(neighbour, reference):
+    def align_counting(*pyramids):
         nonlocal most
         most = max(most, len(alive))
-        return align(neighbour, reference)
+        return align(*pyramids)
 
     net.encode, net.align = encode_marked, align_counting
     net.upscale(clip(1, 12, 3, 8, 8))
@@ -90,3 +91,23 @@ def test_each_neighbour_slot_is_its_own_call_site():
     net(clip(1, 5, 3, 8, 8))
     assert sites["align"] == sites["attention"] == [(slot,) for slot in range(5)]
     assert current_call_site() == ()
+
+
+@torch.no_grad()
+def test_the_reference_half_of_the_offsets_is_computed_once_per_window():
+    """Of twice as many half convolutions as neighbours almost a half is saved; the result is the same."""
+    net, _ = build("edvr")
+    frames = clip(1, 3, 3, 16, 16)
+    neighbour, reference = net.encode(frames[:, 0]), net.encode(frames[:, 1])
+    shared = net.align(neighbour, reference, net.reference_offsets(reference))
+    assert torch.equal(shared, net.align(neighbour, reference))
+    conv = net.pcd_alignment.offset_conv1["l1"].conv
+    whole = conv(torch.cat([neighbour.l1, reference.l1], dim=1))
+    channels = neighbour.l1.shape[1]
+    halves = conv(neighbour.l1, slice(0, channels)) + net.reference_offsets(reference).l1
+    assert torch.allclose(halves, whole, atol=1e-6)
+
+    layers = {layer.name: layer for layer in cost.measure(net, frames, run=net.upscale).layers}
+    macs = 9 * conv.out_channels * conv.in_channels * 16 * 16
+    for name in ("offset_conv1.l1", "cas_offset_conv1"):
+        assert layers[f"pcd_alignment.{name}.conv"].macs == 3 * macs * (net.num_frames + 1) / 2

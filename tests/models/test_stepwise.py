@@ -187,6 +187,8 @@ def test_every_layer_is_called_once_per_frame_and_branch(name):
             expected = 2 * (t - 1)
         elif key.startswith("deform_align"):
             expected = t - 1
+        elif "offset_conv1" in key:
+            expected = t * (net.num_frames + 1)  # each neighbour's half, and the reference's once
         elif key.startswith("pcd_alignment") or key == "fusion.temporal_attn2":
             expected = t * net.num_frames
         else:

@@ -8,12 +8,14 @@ from typing import ClassVar, NamedTuple
 import torch
 from mmagic.models.editors import EDVRNet as MMagicEDVRNet
 from mmagic.models.editors.edvr import edvr_net
+from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from vsrq.errors import ConfigError, DataError
 from vsrq.models.deform import DeformConv2d, split_offsets
 from vsrq.models.padding import pad_clip
 from vsrq.models.stepwise import StepwiseVSR, check_clip
+from vsrq.ops.partial_conv import PartialConv2d
 from vsrq.registry import MODELS
 from vsrq.residual.call_site import call_site
 
@@ -24,6 +26,15 @@ class Pyramid(NamedTuple):
     l1: Tensor
     l2: Tensor
     l3: Tensor
+
+
+class ReferenceOffsets(NamedTuple):
+    """What the convolutions that see a neighbour and the reference make of the reference; each (n, c, ...)."""
+
+    l1: Tensor
+    l2: Tensor
+    l3: Tensor
+    cascade: Tensor
 
 
 @MODELS.register_module()
@@ -140,9 +151,19 @@ class EDVRNet(StepwiseVSR, MMagicEDVRNet):
         l2 = self.feat_l2_conv2(self.feat_l2_conv1(l1))
         return Pyramid(l1, l2, self.feat_l3_conv2(self.feat_l3_conv1(l2)))
 
-    def align(self, neighbour: Pyramid, reference: Pyramid) -> Tensor:
-        """Return the features (n, c, h, w) of a neighbour, moved to where the reference has them."""
-        return self.pcd_alignment(neighbour, reference)
+    def reference_offsets(self, reference: Pyramid) -> ReferenceOffsets:
+        """Return what :meth:`align` computes of the reference alone, the same for all neighbours of a window."""
+        return self.pcd_alignment.reference_offsets(reference)
+
+    def align(self, neighbour: Pyramid, reference: Pyramid, offsets: ReferenceOffsets | None = None) -> Tensor:
+        """Return the features (n, c, h, w) of a neighbour, moved to where the reference has them.
+
+        Args:
+            neighbour: Features of the neighbour.
+            reference: Features of the centre frame.
+            offsets: What :meth:`reference_offsets` returned for it; ``None`` computes it anew.
+        """
+        return self.pcd_alignment(neighbour, reference, offsets)
 
     def fuse(self, aligned: Sequence[Tensor]) -> Tensor:
         """Merge the aligned features of ``num_frames`` neighbours into one (n, c, h, w)."""
@@ -158,10 +179,11 @@ class EDVRNet(StepwiseVSR, MMagicEDVRNet):
 
     def _upscale_centre(self, window: Sequence[Pyramid], frame: Tensor) -> Tensor:
         reference = window[self.center_frame_idx]
+        offsets = self.reference_offsets(reference)
         aligned = []
         for slot, neighbour in enumerate(window):
             with call_site(slot):
-                aligned.append(self.align(neighbour, reference))
+                aligned.append(self.align(neighbour, reference, offsets))
         return self.reconstruct(self.fuse(aligned), frame)
 
 
@@ -172,20 +194,34 @@ class PCDAlignment(edvr_net.PCDAlignment):
         super().__init__(mid_channels, deform_groups)
         for level in ("l3", "l2", "l1"):
             self.dcn_pack[level] = _deform_pack(mid_channels, deform_groups)
+        for module in (*self.offset_conv1.values(), self.cas_offset_conv1):
+            module.conv = PartialConv2d(2 * mid_channels, mid_channels, 3, padding=1)
+            module.init_weights()
         self.cas_dcnpack = _deform_pack(mid_channels, deform_groups)
 
-    def forward(self, neighbour: Pyramid, reference: Pyramid) -> Tensor:
-        """Align ``neighbour`` to ``reference``; returns (n, c, h, w)."""
-        offset_feat = self.offset_conv2["l3"](self.offset_conv1["l3"](torch.cat([neighbour.l3, reference.l3], 1)))
+    def reference_offsets(self, reference: Pyramid) -> ReferenceOffsets:
+        """Return the reference's half of the first offset convolution at each level and of the cascade."""
+        with call_site("reference"):
+            halves = {name: _half(self.offset_conv1[name], feat, 1) for name, feat in reference._asdict().items()}
+            return ReferenceOffsets(**halves, cascade=_half(self.cas_offset_conv1, reference.l1, 1))
+
+    def forward(self, neighbour: Pyramid, reference: Pyramid, offsets: ReferenceOffsets | None = None) -> Tensor:
+        """Align ``neighbour`` to ``reference``, of which ``offsets`` may be known; returns (n, c, h, w)."""
+        if offsets is None:
+            offsets = self.reference_offsets(reference)
+        first = {
+            name: _joined(self.offset_conv1[name], feat, getattr(offsets, name))
+            for name, feat in neighbour._asdict().items()
+        }
+        offset_feat = self.offset_conv2["l3"](first["l3"])
         feat = self.lrelu(_apply_pack(self.dcn_pack["l3"], neighbour.l3, offset_feat))
-        for level, moving, fixed in (("l2", neighbour.l2, reference.l2), ("l1", neighbour.l1, reference.l1)):
+        for level, moving in (("l2", neighbour.l2), ("l1", neighbour.l1)):
             coarse = 2 * self.upsample(offset_feat)  # displacements double with the resolution
-            offset_feat = self.offset_conv1[level](torch.cat([moving, fixed], dim=1))
-            offset_feat = self.offset_conv2[level](torch.cat([offset_feat, coarse], dim=1))
+            offset_feat = self.offset_conv2[level](torch.cat([first[level], coarse], dim=1))
             offset_feat = self.offset_conv3[level](offset_feat)
             fine = _apply_pack(self.dcn_pack[level], moving, offset_feat)
             feat = self.feat_conv[level](torch.cat([fine, self.upsample(feat)], dim=1))
-        offset_feat = self.cas_offset_conv2(self.cas_offset_conv1(torch.cat([feat, reference.l1], dim=1)))
+        offset_feat = self.cas_offset_conv2(_joined(self.cas_offset_conv1, feat, offsets.cascade))
         return self.lrelu(_apply_pack(self.cas_dcnpack, feat, offset_feat))
 
 
@@ -251,6 +287,17 @@ def _reflect(index: int, count: int) -> int:
 def _deform_pack(channels: int, deform_groups: int) -> DeformConv2d:
     conv_offset = nn.Conv2d(channels, 27 * deform_groups, 3, padding=1)
     return DeformConv2d(channels, channels, 3, padding=1, deform_groups=deform_groups, conv_offset=conv_offset)
+
+
+def _half(module: ConvModule, feat: Tensor, half: int) -> Tensor:
+    """Convolve the neighbour's (0) or the reference's (1) half of a module's input channels."""
+    channels = feat.shape[1]
+    return module.conv(feat, slice(half * channels, (half + 1) * channels))
+
+
+def _joined(module: ConvModule, feat: Tensor, reference: Tensor) -> Tensor:
+    """Return the module's output for a neighbour, given the reference's half of the convolution."""
+    return module.activate(_half(module, feat, 0) + reference)
 
 
 def _apply_pack(pack: DeformConv2d, x: Tensor, offset_feat: Tensor) -> Tensor:
