@@ -39,7 +39,7 @@ def test_every_layer_has_a_row_and_jumps_are_clipped():
     frames = moving_clip(4, noise=0.01)
     model = residual_net(frames)
     assert [row.name for row in stats_of(model, frames)] == ["0", "2"]
-    jump = frames[:2] + [5 * torch.randn(1, 4, 12, 12)]
+    jump = [*frames[:2], 5 * torch.randn(1, 4, 12, 12)]
     assert stats_of(model, jump)[0].clip_rate > 0.3
 
 

@@ -3,11 +3,13 @@
 Nothing here knows of a particular network.
 """
 
+from vsrq.residual.allocate import allocate, allocation_rules
 from vsrq.residual.call_site import call_site, current_call_site
 from vsrq.residual.coding import Coding
 from vsrq.residual.convert import ResidualRow, convert_residual
 from vsrq.residual.layers import ResidualConv2d, ResidualLayer, ResidualLinear
 from vsrq.residual.listen import listening
+from vsrq.residual.options import Option, measure_options
 from vsrq.residual.prediction import LeakyPrediction
 from vsrq.residual.schedule import KeyFrameSchedule
 from vsrq.residual.state import TemporalState, temporal
@@ -22,6 +24,7 @@ __all__ = [
     "KeyTrigger",
     "LayerStats",
     "LeakyPrediction",
+    "Option",
     "ResidualConv2d",
     "ResidualLayer",
     "ResidualLinear",
@@ -30,11 +33,14 @@ __all__ = [
     "Storage",
     "TemporalState",
     "TileQuantizer",
+    "allocate",
+    "allocation_rules",
     "call_site",
     "convert_residual",
     "current_call_site",
     "fit_coarseness",
     "listening",
+    "measure_options",
     "residual_stats",
     "temporal",
 ]
