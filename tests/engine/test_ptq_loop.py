@@ -17,6 +17,16 @@ def test_calibrates_saves_and_evaluates(network, tmp_path):
     assert metrics["PSNR"] > 15
 
 
+def test_the_whole_recipe_runs_from_a_config_and_its_checkpoint_evaluates(tmp_path):
+    config = "configs/tiny/basicvsr_w4a4_reconstructed.py"
+    train(config, work_dir=str(tmp_path))
+    log = "".join(path.read_text() for path in tmp_path.glob("*/*.log"))
+    assert "2 pairs of layers equalised" in log
+    assert "forward_resblocks.main.2.0: relative error" in log
+    assert "biases corrected" in log
+    assert evaluate(config, str(tmp_path / "ptq.pth"), work_dir=str(tmp_path / "test"))["PSNR"] > 15
+
+
 def test_nothing_is_saved_when_calibration_fails(tmp_path):
     # one frame is too short: no residual call is ever made
     options = {"train_dataloader.dataset.num_input_frames": 1}
@@ -31,6 +41,10 @@ def test_nothing_is_saved_when_calibration_fails(tmp_path):
         ({"train_cfg.passes": 0}, "passes must be 1 or more, got 0"),
         ({"train_cfg.max_clips": 0}, "max_clips must be 1 or more, got 0"),
         ({"train_cfg.max_clip": 2}, "max_clip"),
+        ({"train_cfg.reconstruct": dict(iters=3)}, "reconstruct needs `blocks`"),
+        ({"train_cfg.reconstruct": dict(blocks=["conv_hr"], iter=3)}, "unknown key 'iter' in reconstruct; did you"),
+        ({"train_cfg.reconstruct": dict(blocks=["conv_hr"])}, "remove it or set model.residual=None"),
+        ({"train_cfg.equalize": [dict(first="a", last="b")]}, "unknown key 'last' in a pair of equalize"),
         ({"model.residual.rules": [{"pattern": "nothing"}]}, "'nothing' has no effect"),
     ],
 )

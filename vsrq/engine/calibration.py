@@ -53,10 +53,14 @@ def calibrate_on(model: QuantizedVSR, clips: list[Tensor], *, passes: int) -> No
             model.upscale(clip)
 
     calibrate(model, run, passes=passes)
-    shared = [{name: module.state_dict() for name, module in calibratables(model)}]
+    share_state(model)
+
+
+def share_state(model: nn.Module) -> None:
+    """Give all processes the parameters and ranges of the first."""
+    shared = [model.state_dict()]
     broadcast_object_list(shared)
-    for name, module in calibratables(model):
-        module.load_state_dict(shared[0][name])
+    model.load_state_dict(shared[0])
 
 
 @HOOKS.register_module()

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 import torch
 from mmengine.runner import BaseLoop, Runner
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vsrq.engine.calibration import calibrate_on, load_clips, quantized_model
-from vsrq.errors import ConfigError
+from vsrq.engine.calibration import calibrate_on, load_clips, quantized_model, share_state
+from vsrq.errors import ConfigError, check_keys
+from vsrq.models import QuantizedVSR
+from vsrq.quant.bias_correction import correct_bias
+from vsrq.quant.equalize import equalize
+from vsrq.quant.prepare import float_copy
+from vsrq.quant.reconstruction import Settings, reconstruct
+from vsrq.quant.weight_cache import quantize_weights_once
 from vsrq.registry import LOOPS
 
 
@@ -23,18 +33,42 @@ class PTQLoop(BaseLoop):
         max_clips: How many batches to take at most.
         passes: How often to run through them. Residual layers want 2: the first pass finds the prediction
             coefficients, the second the residual ranges that belong to them.
+        equalize: Pairs of layers to equalise before the calibration, see :func:`vsrq.quant.equalize.equalize`.
+        reconstruct: Blocks to fit to the float network after it: ``blocks`` and any of
+            :class:`vsrq.quant.reconstruction.Settings`; not for residual layers.
+        correct_bias: Take mean errors out of the biases at the end, see
+            :func:`vsrq.quant.bias_correction.correct_bias`.
 
     Raises:
-        ConfigError: A value is below 1.
+        ConfigError: A value is below 1, or a setting is unknown.
     """
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_clips: int = 8, passes: int = 1) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_clips: int = 8,
+        passes: int = 1,
+        equalize: Sequence[Mapping[str, str]] = (),
+        reconstruct: Mapping[str, Any] | None = None,
+        correct_bias: bool = False,
+    ) -> None:
         super().__init__(runner, dataloader)
         for name, value in (("max_clips", max_clips), ("passes", passes)):
             if value < 1:
                 raise ConfigError(f"PTQLoop: {name} must be 1 or more, got {value}.")
         self.max_clips = max_clips
         self.passes = passes
+        for pair in equalize:
+            check_keys(pair, ["first", "second"], "a pair of equalize")
+        self.equalize = equalize
+        settings = dict(reconstruct or {})
+        check_keys(settings, ["blocks", *(field.name for field in fields(Settings))], "reconstruct")
+        self.blocks = settings.pop("blocks", ())
+        if reconstruct is not None and not self.blocks:
+            raise ConfigError("PTQLoop: reconstruct needs `blocks`, a list of globs over the names of modules.")
+        self.settings = Settings(**settings)
+        self.correct_bias = correct_bias
 
     # what the Runner and its hooks ask of any training loop
     epoch = iter = cur_iter = 0
@@ -47,11 +81,35 @@ class PTQLoop(BaseLoop):
         self.runner.call_hook("before_train")
         bits = Counter(f"W{row.weight_bits}A{row.act_bits}" for row in model.layer_table)
         self.runner.logger.info(f"Quantizing {len(model.layer_table)} layers: {dict(bits)}")
-        # loaded once, so that every pass sees the same ones
-        calibrate_on(model, load_clips(model, self.dataloader, self.max_clips), passes=self.passes)
+        self._quantize(model, load_clips(model, self.dataloader, self.max_clips))
         self.runner.save_checkpoint(self.runner.work_dir, "ptq.pth", save_optimizer=False, save_param_scheduler=False)
         self.runner.logger.info(f"Calibrated network saved to {self.runner.work_dir}/ptq.pth")
         if self.runner.val_loop is not None:
             self.runner.val_loop.run()
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def _quantize(self, model: QuantizedVSR, clips: list[Tensor]) -> None:
+        """Equalise, calibrate, reconstruct and correct biases, as far as asked for; all on the same clips."""
+        log = self.runner.logger.info
+        if self.blocks and model.residual_table:
+            raise ConfigError("reconstruct fits what frames are quantized to; remove it or set model.residual=None.")
+        if self.equalize:
+            log(f"{equalize(model.generator, self.equalize)} pairs of layers equalised")
+        reference = float_copy(model.generator) if self.blocks else None
+        calibrate_on(model, clips, passes=self.passes)
+
+        if reference is not None:
+            errors = reconstruct(model.generator, reference, lambda net: _run(net, clips), self.blocks, self.settings)
+            for error in errors:
+                log(f"{error.name}: relative error {error.before:.3g} -> {error.after:.3g}")
+        if self.correct_bias:
+            log(f"{correct_bias(model.generator, lambda: [model.upscale(clip) for clip in clips])} biases corrected")
+        share_state(model)
+
+
+@torch.no_grad()
+def _run(net: nn.Module, clips: list[Tensor]) -> None:
+    with quantize_weights_once():
+        for clip in clips:
+            net.upscale(clip)  # type: ignore[operator]

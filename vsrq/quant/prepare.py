@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from vsrq.errors import ConfigError
-from vsrq.quant.calibratable import name_calibratables
+from vsrq.quant.calibratable import calibratables, name_calibratables
 from vsrq.quant.layers import QUANT_LAYERS, QuantLayer, act_quantizer, weight_quantizer
+from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
 from vsrq.quant.rules import Rule, RuleBook, first_match, merge
 
 DEFAULT_WEIGHT: dict[str, Any] = dict(type="MSE", bits=8)
@@ -108,6 +110,15 @@ def prepare(
     swap_layers(model, recipes, swap)
     name_calibratables(model)
     return [_row(name, model.get_submodule(name), roles or {}) for name in names]
+
+
+def float_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a quantized network that computes in float, with the weights as they are now."""
+    copied = copy.deepcopy(model)
+    for _, module in calibratables(copied):
+        if isinstance(module, UniformQuantizer):
+            module.bits, module.shift = FLOAT_BITS, None
+    return copied
 
 
 def check_recipe(
