@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -113,8 +113,9 @@ def _watch(layers: Mapping[str, nn.Module], run: Callable[[], Tensor]) -> dict[s
             part = inputs[1] if len(inputs) > 1 else None
             site = (part.start, part.stop) if isinstance(part, slice) else ()
             seen[name].inputs[(*current_call_site(), site)].append(inputs[0].detach().clone())
-            share = inputs[0].shape[1] / module.weight.shape[1] if site else 1.0  # type: ignore[union-attr,operator]
-            seen[name].macs += output.numel() * module.weight[0].numel() * share  # type: ignore[index]
+            weight = cast(Tensor, module.weight)
+            share = inputs[0].shape[1] / weight.shape[1] if site else 1.0
+            seen[name].macs += output.numel() * weight[0].numel() * share
             probe = torch.zeros_like(output, requires_grad=True)
             probes.append((name, probe))
             return output + probe
@@ -152,15 +153,15 @@ def _try(
 ) -> Option:
     """Quantize a copy of one layer and run it alone on what it saw."""
     alone = nn.Sequential(copy.deepcopy(layer)).eval()
-    recipe = {key: {**config, "bits": width} for (key, config), width in zip(configs.items(), bits, strict=True)}
-    prepare(alone, **recipe)
+    weight, act = ({**configs[key], "bits": width} for key, width in zip(("weight", "act"), bits, strict=True))
+    prepare(alone, weight=weight, act=act)
     if mode == "residual":
-        convert_residual(alone, **{**recipe, **residual})
+        convert_residual(alone, **{"weight": weight, "act": act, **residual})
 
     def run() -> tuple[float, float]:
         error = values = 0.0
-        for (*_, part), inputs in seen.inputs.items():
-            arguments = [slice(*part)] if part else []
+        for site, inputs in seen.inputs.items():
+            arguments = [slice(*cast(tuple, site[-1]))] if site[-1] else []
             with temporal(alone, TemporalState()):
                 for x in inputs:
                     difference = alone[0](x, *arguments) - layer(x, *arguments)
