@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Prepare = Callable[[], "tuple[FrameUpscaler, str]"]
 
 BACKENDS = ("openvino", "onnxruntime", "torch")
+MANIFEST = "manifest.json"
 _SHORTEST = 1e-9  # seconds; guards divisions
 
 
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--bundle", metavar="DIR", help="folder written by tools/export.py")
     network.add_argument("--config", metavar="CFG", help="config of a network, exported before it runs")
     network.add_argument("--checkpoint", metavar="PTH", help="its weights")
-    network.add_argument("--backend", choices=BACKENDS, help="what runs the network; default: the bundle's")
+    network.add_argument(
+        "--backend", choices=BACKENDS, help="what runs the network: the bundle's own, or torch as the (slow) reference"
+    )
     part = parser.add_argument_group("part")
     part.add_argument("--start", metavar="T", help="first moment, seconds or HH:MM:SS")
     part.add_argument("--end", metavar="T", help="end, not included")
@@ -92,22 +95,42 @@ def _network_of(args: argparse.Namespace) -> Prepare:
         raise ConfigError("--bundle already holds a network; leave out --config and --checkpoint")
     if args.checkpoint and not args.config:
         raise ConfigError("--checkpoint needs --config, which says what network it fits")
+    if args.bundle and args.backend == "torch":
+        raise ConfigError("--backend torch runs a network, and a bundle holds graphs: give --config and --checkpoint")
+    return (lambda: _in_torch(args)) if args.backend == "torch" else (lambda: _in_graphs(args))
 
-    def prepare() -> tuple[FrameUpscaler, str]:
-        from vsrq.apis import exporting
-        from vsrq.runtime import Upscaler
 
-        if args.bundle:
-            bundle = Path(args.bundle)
-        elif args.config:
+def _in_graphs(args: argparse.Namespace) -> tuple[FrameUpscaler, str]:
+    from vsrq.runtime import Upscaler
+
+    if args.bundle:
+        bundle = Path(args.bundle)
+    else:
+        from vsrq.apis import exporting  # loads PyTorch, which a bundle does without
+
+        if args.config:
             bundle = exporting.cached_bundle(args.config, args.checkpoint, backend=args.backend)
         else:
             bundle = exporting.default_bundle()
-        upscaler = Upscaler(bundle, backend=args.backend)
-        # The manifest holds the checksums of everything else.
-        return upscaler, hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
+    upscaler = Upscaler(bundle, backend=args.backend)
+    # The manifest holds the checksums of everything else.
+    return upscaler, hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
 
-    return prepare
+
+def _in_torch(args: argparse.Namespace) -> tuple[FrameUpscaler, str]:
+    from vsrq.apis import config, default_network, exporting
+    from vsrq.deploy.torch_backend import TorchSteps
+    from vsrq.runtime import Upscaler
+
+    if args.config:
+        model = exporting.build_model(config.load_config(args.config), args.checkpoint)
+    else:
+        model = default_network.calibrated(exporting.data_folder())
+    digest = hashlib.sha256()
+    for name, tensor in model.generator.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return Upscaler(TorchSteps(model.generator)), digest.hexdigest()
 
 
 @contextmanager
