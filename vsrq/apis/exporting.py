@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine import print_log
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -19,17 +18,17 @@ import vsrq
 from vsrq.apis import config as settings
 from vsrq.apis.check import check_config
 from vsrq.datasets.clips import load_clip
+from vsrq.demo.assets import ASSETS, fetch
 from vsrq.deploy.bundle import MANIFEST
 from vsrq.deploy.export import ExportReport, export
-from vsrq.demo.assets import ASSETS, fetch
 from vsrq.errors import ConfigError
 from vsrq.models import FloatVSR
 from vsrq.models.checkpoint import load_weights
 from vsrq.registry import MODELS
 
+DEFAULT_BACKEND = "openvino"
 PARITY_FRAMES = 5
 _PARITY_PIXELS = 160  # largest side of the frames compared
-_SHOWN = 8
 
 
 def export_config(
@@ -68,7 +67,7 @@ def export_config(
     """
     cfg = settings.load_config(config, cfg_options)
     options = {**cfg.get("onnx_config", {}), **cfg.get("backend_config", {})}
-    backend = backend or options.pop("type", "openvino")
+    backend = backend or options.pop("type", DEFAULT_BACKEND)
     options.pop("type", None)
     model = build_model(cfg, checkpoint, trust_checkpoint=trust_checkpoint)
     report = export(
@@ -117,14 +116,16 @@ def parity_clip(source: str | Path | None = None) -> Tensor:
     return clip[..., :_PARITY_PIXELS, :_PARITY_PIXELS]
 
 
-def default_bundle() -> Path:
+def default_bundle(*, backend: str | None = None) -> Path:
     """Return the bundle of official BasicVSR weights (REDS4) at 8 bit; calibrated and exported on first use."""
     from vsrq.apis.default_network import CALIBRATION, calibrated
 
-    folder = cache_folder() / f"basicvsr-reds4-w8a8-{_digest(CALIBRATION, vsrq.__version__)}"
+    backend = backend or DEFAULT_BACKEND
+    folder = cache_folder() / f"basicvsr-reds4-w8a8-{backend}-{_digest(CALIBRATION, vsrq.__version__)}"
     if not (folder / MANIFEST).is_file():
         print_log(f"first use: calibrating and exporting BasicVSR at 8 bit into {folder}", logger="current")
-        _log(export(calibrated(data_folder()).generator, folder, parity_clip(), overwrite=True))
+        network = calibrated(data_folder()).generator
+        _log(export(network, folder, parity_clip(), backend=backend, overwrite=True))
     return folder
 
 

@@ -111,7 +111,7 @@ def _in_graphs(args: argparse.Namespace) -> tuple[FrameUpscaler, str]:
         if args.config:
             bundle = exporting.cached_bundle(args.config, args.checkpoint, backend=args.backend)
         else:
-            bundle = exporting.default_bundle()
+            bundle = exporting.default_bundle(backend=args.backend)
     upscaler = Upscaler(bundle, backend=args.backend)
     # The manifest holds the checksums of everything else.
     return upscaler, hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()

@@ -94,7 +94,9 @@ class OpenVINOGraph:
                 continue
             milliseconds = node.real_time.total_seconds() * 1e3
             integer = node.exec_type.endswith("I8")
-            found.append(Kernel(self.spec.name, _layer(node.node_name), node.node_type, node.exec_type, integer, milliseconds))
+            found.append(
+                Kernel(self.spec.name, _layer(node.node_name), node.node_type, node.exec_type, integer, milliseconds)
+            )
         return found
 
 

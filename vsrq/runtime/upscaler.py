@@ -17,7 +17,7 @@ from vsrq.runtime.scenes import SceneCuts
 from vsrq.runtime.tiles import TileGrid, make_grid
 
 DEFAULT_MEMORY = 2 * 2**30
-DEFAULT_LOOKAHEAD = 5
+DEFAULT_LOOKAHEAD = 3
 _DTYPES = (np.uint8, np.uint16)
 
 
