@@ -1,4 +1,5 @@
-# First stage: single frames, on which a recurrent network is many times cheaper. Flow network and tail rest.
+# First stage: single frames, on which a recurrent network is many times cheaper. The tail rests at first; flow network
+# and alignment have nothing to do on single frames.
 # python tools/warm_start.py configs/basicvsr_pp/basicvsr-pp_c32n3_clips.py \
 #     data/weights/BasicVSR_Vimeo90K_BIx4.pth work_dirs/warm_start/basicvsr-pp_c32n3.safetensors
 _base_ = [
@@ -16,12 +17,12 @@ train_dataloader = dict(
         ]
     ),
 )
-train_cfg = dict(max_iters=800)
+train_cfg = dict(max_iters=1000)
 param_scheduler = [
     dict(type="LinearLR", by_epoch=False, start_factor=0.1, begin=0, end=30),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=800, T_max=770, eta_min=1e-4),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=1000, T_max=970, eta_min=1e-4),
 ]
 custom_hooks = [
-    dict(type="FreezeHook", iters=800, freeze=["*spynet*", "*upsample2*", "*conv_hr*", "*conv_last*"]),
+    dict(type="FreezeHook", iters=500, freeze=["*spynet*", "*upsample2*", "*conv_hr*", "*conv_last*"]),
     *_base_.custom_hooks,
 ]

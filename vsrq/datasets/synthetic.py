@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,7 +13,8 @@ from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from vsrq.datasets.textures import Image, texture
-from vsrq.errors import ConfigError
+from vsrq.errors import ConfigError, DataError
+from vsrq.images import IMAGE_SUFFIXES, decode_image
 from vsrq.registry import DATASETS, TRANSFORMS
 
 _OVERSAMPLING = 2  # each frame is rendered this much larger and averaged, which antialiases every motion
@@ -36,9 +38,11 @@ class SyntheticClips(Dataset):
         max_layers: Most foreground layers.
         max_speed: Standard deviation of the translation of camera and layers, in pixels per frame.
         static_camera: Share of the clips whose camera rests.
+        stills: Folder of photographs that make up half of the textures; None renders all of them.
 
     Raises:
         ConfigError: A value is out of range.
+        DataError: ``stills`` is no folder of images.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class SyntheticClips(Dataset):
         max_layers: int = 3,
         max_speed: float = 4.0,
         static_camera: float = 0.2,
+        stills: str | None = None,
     ) -> None:
         for name, value, least in (("num_clips", num_clips, 1), ("num_frames", num_frames, 1), ("size", size, 32)):
             if not isinstance(value, int) or value < least:
@@ -67,6 +72,7 @@ class SyntheticClips(Dataset):
         self.max_layers = max_layers
         self.max_speed = max_speed
         self.static_camera = static_camera
+        self.stills = () if stills is None else _find_images(stills)
         # Built here, so that vsrq's transforms are found whatever the default scope is.
         self.pipeline = Compose([TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline])
         self.metainfo = dict(dataset_type="synthetic", task_name="vsr")
@@ -104,7 +110,7 @@ class SyntheticClips(Dataset):
         camera = _Motion.draw(rng, 0.0 if rng.random() < self.static_camera else self.max_speed)
         layers = []
         for number in range(rng.integers(0, self.max_layers + 1) + 1):
-            image = _pooled(self.seed, int(rng.integers(_POOL)), canvas)
+            image = _pooled(self.seed, int(rng.integers(_POOL)), canvas, self.stills)
             mask = None if number == 0 else _blob(rng, canvas)
             speed = 0.0 if number == 0 else self.max_speed * rng.uniform(0, 1)
             zoom = rng.uniform(0.7, 1.4)
@@ -153,8 +159,28 @@ def _placement(canvas: int, side: int, zoom: float, angle: float, *moves: np.nda
 
 
 @lru_cache(maxsize=2 * _POOL)
-def _pooled(seed: int, number: int, size: int) -> Image:
-    return texture(np.random.default_rng([seed, 0, number]), size)
+def _pooled(seed: int, number: int, size: int, stills: tuple[str, ...]) -> Image:
+    rng = np.random.default_rng([seed, 0, number])
+    if not stills or number % 2:
+        return texture(rng, size)
+    path = stills[number // 2 % len(stills)]
+    image = decode_image(Path(path).read_bytes(), path)
+    zoom = _OVERSAMPLING  # a pixel of the photograph becomes about one of the frame
+    large = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    top, left = (int(rng.integers(max(0, length - size) + 1)) for length in large.shape[:2])
+    square = large[top : top + size, left : left + size]
+    below, right = size - square.shape[0], size - square.shape[1]
+    return cv2.copyMakeBorder(square, 0, below, 0, right, cv2.BORDER_REFLECT)
+
+
+def _find_images(folder: str) -> tuple[str, ...]:
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"stills: {folder} is no folder; give a folder of photographs, or None")
+    found = sorted(str(path) for path in root.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DataError(f"stills: {folder} holds no image ending in {', '.join(IMAGE_SUFFIXES)}")
+    return tuple(found)
 
 
 def _blob(rng: np.random.Generator, size: int) -> Image:

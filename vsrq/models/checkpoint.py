@@ -105,7 +105,7 @@ def save_weights(
         ConfigError: The path ends otherwise.
         CheckpointError: A value is not finite in ``dtype``, or the file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -117,7 +117,7 @@ def save_weights(
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, unfinished, metadata=dict(metadata or {}))
+        unfinished.write_bytes(save(tensors, metadata=dict(metadata or {})))
         os.replace(unfinished, path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 # Clips of tools/prepare_clips.py below data/train_clips, and as many rendered ones. Squares of 256 pixels, reduced x4
-# on the fly; flipped, transposed, played backwards.
+# on the fly; flipped, transposed, played backwards. Half of the rendered textures are photographs below data/stills.
 clip_augmentation = [
     dict(type="Flip", keys=["gt"], flip_ratio=0.5, direction="horizontal"),
     dict(type="Flip", keys=["gt"], flip_ratio=0.5, direction="vertical"),
@@ -18,11 +18,18 @@ filmed_clips = dict(
     pipeline=[
         dict(type="GenerateSegmentIndices", interval_list=[1, 1, 2]),
         dict(type="LoadImageFromFile", key="gt", channel_order="rgb"),
-        dict(type="RandomClipCrop", size=256),
+        dict(type="RandomClipCrop", size=256, tries=4),
         *clip_augmentation,
     ],
 )
-rendered_clips = dict(type="SyntheticClips", num_clips=2000, num_frames=5, size=256, pipeline=clip_augmentation)
+rendered_clips = dict(
+    type="SyntheticClips",
+    num_clips=2000,
+    num_frames=5,
+    size=256,
+    stills="data/stills",
+    pipeline=clip_augmentation,
+)
 
 train_dataloader = dict(
     num_workers=1,
