@@ -23,7 +23,8 @@ from vsrq.ops.deform_conv_export import openvino_extension
 
 _OPTIONS = ("precision", "threads")
 _PRECISIONS = ("f32", "bf16")
-_MULTIPLYING = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul", "DeformableConvolution")
+# "Reference" is the operator of vsrq.deploy.openvino_deform
+_MULTIPLYING = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul", "DeformableConvolution", "Reference")
 
 
 class OpenVINOBackend:
