@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -175,3 +176,29 @@ def test_memory_does_not_grow_with_length(tmp_path):
     assert (late - early) / 1024 < 12, f"{early} -> {late} KiB"
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.video[0].frames == 2000
+
+
+def test_a_config_and_checkpoint_run_in_pytorch(tmp_path):
+    """The whole way, with a tiny network of random weights and PyTorch as the backend."""
+    import torch
+    from mmengine.registry import DefaultScope
+
+    from vsrq.apis.check import check_config
+    from vsrq.apis.config import load_config
+    from vsrq.registry import MODELS
+
+    config = str(ROOT / "configs/tiny/basicvsr.py")
+    settings = load_config(config)
+    check_config(settings)
+    with DefaultScope.overwrite_default_scope("vsrq"):
+        network = MODELS.build(settings.model).generator.eval()
+    torch.save(network.state_dict(), tmp_path / "tiny.pth")
+    source = write_clip(tmp_path / "in.mkv", moving(3, 24, 32), codec="ffv1", pix_fmt="bgr0")
+    options = ["--backend", "torch", "--config", config, "--checkpoint", str(tmp_path / "tiny.pth"), "--quiet"]
+    assert command(source, tmp_path / "out", *options) == 0
+    clip = torch.from_numpy(np.stack(moving(3, 24, 32))).permute(0, 3, 1, 2)[None] / 255
+    with torch.no_grad():
+        expected = (network.upscale(clip)[0].clamp(0, 1) * 255).permute(0, 2, 3, 1).numpy()
+    for number in range(3):
+        found = cv2.imread(str(tmp_path / "out" / f"{number:08d}.png"))[..., ::-1]
+        assert np.abs(found - expected[number]).max() <= 0.6

@@ -99,6 +99,13 @@ def test_what_is_no_video_is_refused(tmp_path, upscale):
     assert not list(tmp_path.glob("out*"))
 
 
+def test_an_unknown_codec_is_named(tmp_path, upscale):
+    source = write_clip(tmp_path / "in.mkv", moving(2))
+    source.write_bytes(source.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ"))
+    with pytest.raises(DataError, match="the video codec is not known to this FFmpeg; re-encode it"):
+        upscale(source, tmp_path / "out.mp4")
+
+
 def test_a_part_outside_is_refused(tmp_path, upscale):
     source = long_clip(tmp_path / "in.mp4")
     with pytest.raises(DataError, match="zero frames between --start and --end"):

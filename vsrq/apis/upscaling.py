@@ -106,7 +106,7 @@ def _in_graphs(args: argparse.Namespace) -> tuple[FrameUpscaler, str]:
     if args.bundle:
         bundle = Path(args.bundle)
     else:
-        from vsrq.apis import exporting  # loads PyTorch, which a bundle does without
+        from vsrq.apis import exporting
 
         if args.config:
             bundle = exporting.cached_bundle(args.config, args.checkpoint, backend=args.backend)

@@ -15,7 +15,7 @@ import numpy as np
 
 from vsrq.errors import ConfigError, OutputError, StateError
 from vsrq.runtime.video.interrupt import Interrupted, interruptible
-from vsrq.runtime.video.layout import Layout
+from vsrq.runtime.video.layout import Layout, fit
 from vsrq.runtime.video.options import FrameUpscaler, Options, Summary
 from vsrq.runtime.video.progress import ProgressBar
 from vsrq.runtime.video.sink import FrameSink, Stamp
@@ -57,7 +57,7 @@ def convert(
     target = Target(options, stdout)
     source = open_source(options.source, selection, rate=None if options.fps is None else _rate(options.fps))
     try:
-        layout = Layout(source.info.size, 1, scale_to=options.scale_to)  # a wrong size shows before the network is made
+        fit(source.info.size, options.scale_to)  # a wrong size shows before the network is made
         if target.partial is not None and options.resume:
             target.partial.compare(target.record(source))
         upscaler, identity = prepare()
