@@ -1,6 +1,7 @@
-# EDVR with 32 channels from a warm start, on windows of 5 frames. The tail rests at first.
-# python tools/warm_start.py configs/edvr/edvr_c32_windows.py \
-#     data/weights/BasicVSR_Vimeo90K_BIx4.pth work_dirs/warm_start/edvr_c32.safetensors
+# Second stage of EDVR c32: windows of 5 frames, starting from the first stage; everything trains. Scored on Vid4:
+# python tools/inflate_weights.py configs/edvr/edvr_c32_windows.py work_dirs/edvr_c32_frames/iter_800.pth \
+#     work_dirs/warm_start/edvr_c32.safetensors
+# python tools/test.py configs/edvr/edvr_c32_windows.py weights/edvr_c32.safetensors
 _base_ = [
     "../_base_/models/edvr_c32.py",
     "../_base_/datasets/train_windows_bix4.py",
@@ -9,10 +10,7 @@ _base_ = [
 ]
 model = dict(float_checkpoint="work_dirs/warm_start/edvr_c32.safetensors")
 train_dataloader = dict(batch_size=2)
-custom_hooks = [
-    dict(type="FreezeHook", iters=300, freeze=["*upsample2*", "*conv_hr*", "*conv_last*"]),
-    *_base_.custom_hooks,
-]
+optim_wrapper = dict(optimizer=dict(lr=6e-4))
 val_dataloader = None
 val_evaluator = None
 val_cfg = None

@@ -3,7 +3,7 @@ import torch
 
 from vsrq.errors import ConfigError
 from vsrq.models import BasicVSRNet, BasicVSRPlusPlusNet, EDVRNet
-from vsrq.models.warm_start import fused_features, principal_basis, warm_start
+from vsrq.models.warm_start import fused_features, inflate_windows, principal_basis, warm_start
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,24 @@ def test_alignment_of_edvr_begins_as_the_identity(teacher, features):
 
     with torch.no_grad():
         torch.testing.assert_close(_apply_pack(net.pcd_alignment.cas_dcnpack, x, zero), x)
+
+
+def test_inflated_window_puts_out_what_its_centre_frame_alone_does():
+    torch.manual_seed(0)
+    options = dict(mid_channels=8, deform_groups=2, num_blocks_extraction=1, num_blocks_reconstruction=1)
+    single = EDVRNet(3, 3, num_frames=1, center_frame_idx=0, **options).eval()
+    window = EDVRNet(3, 3, num_frames=5, center_frame_idx=2, **options).eval()
+    window.load_state_dict(inflate_windows(single.state_dict(), window))
+    frames = torch.rand(1, 5, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(window(frames), single(frames[:, 2:3]))
+
+
+def test_other_differences_than_the_number_of_frames_are_refused():
+    options = dict(mid_channels=8, deform_groups=2, num_blocks_extraction=1)
+    single = EDVRNet(3, 3, num_frames=1, center_frame_idx=0, num_blocks_reconstruction=1, **options)
+    with pytest.raises(ConfigError, match=r"reconstruction\.1\..* is missing.*differ in num_frames only"):
+        inflate_windows(single.state_dict(), EDVRNet(3, 3, num_blocks_reconstruction=2, **options))
 
 
 def test_wider_network_than_the_teacher_is_refused(teacher, features):

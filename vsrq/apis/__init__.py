@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from vsrq.apis.check import check_config
     from vsrq.apis.config import load_config
     from vsrq.apis.evaluation import evaluate
-    from vsrq.apis.initial_weights import warm_start
+    from vsrq.apis.initial_weights import inflate, warm_start
     from vsrq.apis.training import train
 
 _HOMES = {
     "check_config": "check",
     "evaluate": "evaluation",
+    "inflate": "initial_weights",
     "load_config": "config",
     "train": "training",
     "warm_start": "initial_weights",
 }
 
-__all__ = ["check_config", "evaluate", "load_config", "train", "warm_start"]
+__all__ = ["check_config", "evaluate", "inflate", "load_config", "train", "warm_start"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,8 @@ from torch import Tensor
 from vsrq.apis import config as settings
 from vsrq.engine import rng
 from vsrq.errors import ConfigError
-from vsrq.models import BasicVSRNet, BasicVSRPlusPlusNet, EDVRNet, load_weights, save_weights
-from vsrq.models.warm_start import fused_features
+from vsrq.models import BasicVSRNet, BasicVSRPlusPlusNet, EDVRNet, load_weights, read_state_dict, save_weights
+from vsrq.models.warm_start import fused_features, inflate_windows
 from vsrq.models.warm_start import warm_start as start_from
 from vsrq.registry import DATASETS, MODELS
 
@@ -49,6 +49,26 @@ def warm_start(config: str | Path, teacher: str | Path, out: str | Path, *, clip
             features.append(fused_features(official, _clip(dataset, position * len(dataset) // clips))[::2])
     start_from(net, official, torch.cat(features))
     save_weights(net.state_dict(), out, dtype=torch.float32)
+
+
+def inflate(config: str | Path, checkpoint: str | Path, out: str | Path) -> None:
+    """Write the initial weights of an EDVR from those of the same network trained on single frames.
+
+    Args:
+        config: Path of the config of the network of a window.
+        checkpoint: Weights of the network with ``num_frames=1``, in any layout vsrq reads.
+        out: The ``.safetensors`` file to write.
+
+    Raises:
+        ConfigError: The config's network is no EDVR, or differs in more than the number of frames.
+        CheckpointError: The weights cannot be read, or ``out`` cannot be written.
+    """
+    cfg = settings.load_config(config)
+    with DefaultScope.overwrite_default_scope("vsrq"):
+        net = MODELS.build(cfg.model.generator)
+    if not isinstance(net, EDVRNet):
+        raise ConfigError(f"only EDVRNet sees windows, {str(config)!r} has a {type(net).__name__}")
+    save_weights(inflate_windows(read_state_dict(checkpoint), net), out, dtype=torch.float32)
 
 
 def _clip(dataset: torch.utils.data.Dataset, index: int) -> Tensor:

@@ -10,7 +10,7 @@ from vsrq.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class CentreGroundTruth(BaseTransform):
-    """Reduce ``results['gt']`` to its centre frame; for sliding-window networks, after the degradation.
+    """Replace the list ``results['gt']`` by its centre frame; for sliding-window networks, after the degradation.
 
     Raises:
         DataError: When called with an even number of frames, which has no centre.
@@ -23,7 +23,7 @@ class CentreGroundTruth(BaseTransform):
             raise DataError(
                 f"{results.get('key', 'a window')}: {len(frames)} frames have no centre; take an odd number of them"
             )
-        results["gt"] = [frames[len(frames) // 2]]
+        results["gt"] = frames[len(frames) // 2]
         results["num_output_frames"] = 1
         return results
 

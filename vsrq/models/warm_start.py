@@ -7,6 +7,8 @@ channels can have the same tail behind a change of basis. What remains to be lea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -84,6 +86,37 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
     net.upsample2.upsample_conv.bias.copy_(bias)
     for name in ("conv_hr", "conv_last"):
         net.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
+
+
+def inflate_windows(weights: Mapping[str, Tensor], net: EDVRNet) -> dict[str, Tensor]:
+    """Turn the weights of an EDVR of one frame into those of a window, with the same output at first.
+
+    Layers that see the whole window look at its centre frame alone; the neighbours' part is zero and learns.
+
+    Args:
+        weights: Of a network that differs from ``net`` in ``num_frames=1`` only.
+        net: The network of a window.
+
+    Raises:
+        ConfigError: A tensor is missing or differs in another way.
+    """
+    inflated = {}
+    for name, own in net.state_dict().items():
+        given = weights.get(name)
+        if given is not None and given.shape == own.shape:
+            inflated[name] = given.to(own.dtype)
+            continue
+        channels = 0 if given is None else given.shape[1]
+        if given is None or tuple(own.shape) != (given.shape[0], net.num_frames * channels, *given.shape[2:]):
+            found = "missing" if given is None else f"of shape {tuple(given.shape)}"
+            raise ConfigError(
+                f"{name} is {found}, needed is {tuple(own.shape)} or that of one of {net.num_frames} frames; the two "
+                "networks may differ in num_frames only"
+            )
+        inflated[name] = torch.zeros_like(own)
+        first = net.center_frame_idx * channels
+        inflated[name][:, first : first + channels] = given
+    return inflated
 
 
 def _pass_frames_through(net: EDVRNet) -> None:
