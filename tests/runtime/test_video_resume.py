@@ -9,9 +9,12 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.runtime.clips import damage, moving, psnr, read_frames, read_packets, read_times, write_clip
 from tests.runtime.standin import Smoothing
@@ -201,6 +204,30 @@ def test_a_full_disk_is_one_clear_line_and_the_part_can_be_played(tmp_path, upsc
     assert lines[-1].startswith("error: ")
     assert "out.partial.mp4: writing failed (File too large); free some space, then go on with --resume" in lines[-1]
     assert not (tmp_path / "out.mp4").exists()
-    assert usable_frames(tmp_path / "out.partial.mp4") == 125  # a group of pictures
-    assert upscale(source, tmp_path / "out.mp4", resume=True, network=Smoothing(2)).frames == 200
+    kept = usable_frames(tmp_path / "out.partial.mp4", reorder=2)
+    assert lines[0] == f"warning: {kept} of 200 frames are in {tmp_path}/out.partial.mp4; --resume goes on"
+    assert kept > 60
+    assert upscale(source, tmp_path / "out.mp4", resume=True, network=Smoothing(2)).kept == kept
     assert read_times(tmp_path / "out.mp4") == read_times(source)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@settings(max_examples=12, deadline=None)
+@given(part=st.floats(0.01, 0.999))
+def test_every_torn_file_goes_on_with_whole_frames(tmp_path_factory, suffix, part):
+    """Wherever the writing stopped: the frames counted as usable are exactly the first ones."""
+    folder = tmp_path_factory.mktemp("torn")
+    movflags = "frag_every_frame+delay_moov" if suffix == ".mp4" else ""
+    path = write_clip(folder / f"a{suffix}", moving(60), times=VARIABLE[:60], movflags=movflags, options={"bf": "3"})
+    times = read_times(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    count = usable_frames(path, reorder=2)
+    assert count <= 60
+    if part > 0.95:
+        assert count >= 50
+    if count:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            packets = [packet.pts * stream.time_base for packet in container.demux(stream) if packet.size]
+        assert sorted(packets[:count]) == times[:count]

@@ -190,8 +190,8 @@ class _Run:
 
         return write
 
-    def _leave(self, sink: FrameSink | None, writer: Background | None, *, broken: bool) -> bool:
-        """End an unfinished result so that it can be played and resumed; tell whether there is one."""
+    def _leave(self, sink: FrameSink | None, writer: Background | None, *, broken: bool) -> int:
+        """End an unfinished result so that it can be played and resumed; return its number of frames."""
         try:
             if writer is not None:
                 writer.finish()
@@ -203,19 +203,20 @@ class _Run:
             sink.abort()
         partial = self._target.partial
         if partial is None:
-            return False
-        if self._written > self._kept and not broken:
-            partial.interrupted(self._written)
-        elif self._written <= self._kept:
+            return 0
+        if self._written <= self._kept:
             partial.revert()
-        return partial.path.exists()
+            return self._kept
+        if broken:
+            return partial.usable()
+        partial.interrupted(self._written)
+        return self._written
 
-    def _farewell(self, kept: bool) -> str:
+    def _farewell(self, frames: int) -> str:
         partial, total = self._target.partial, self._source.info.frames
-        if not kept or partial is None:
+        if not frames or partial is None:
             return "nothing is left"
-        done = max(self._written, self._kept)
-        return f"{done}{f' of {total}' if total else ''} frames are in {partial.path}; --resume goes on"
+        return f"{frames}{f' of {total}' if total else ''} frames are in {partial.path}; --resume goes on"
 
 
 def _stamp(frame: SourceFrame) -> Stamp:

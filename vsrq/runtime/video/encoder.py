@@ -25,7 +25,7 @@ class Encoder:
         preset_option: FFmpeg's option for the speed; ``None`` where there is none.
         presets: Its values.
         preset: The default.
-        options: Always set. Groups of pictures are closed: nothing before a key frame needs what comes after it.
+        options: Always set.
     """
 
     bitstream_filter: str | None

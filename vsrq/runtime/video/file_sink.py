@@ -173,30 +173,32 @@ class VideoSink:
             raise self._file.error or OutputError(f"{self._path}: writing failed ({error})") from error
 
 
-def usable_frames(path: Path, complete: int | None = None) -> int:
+def usable_frames(path: Path, complete: int | None = None, *, reorder: int) -> int:
     """Return how many frames, from the first on, a partly written video holds completely.
 
     Args:
         path: The video.
         complete: Number of frames it was closed with, if it was closed.
+        reorder: Largest number of frames stored before an earlier shown one.
     """
     av = pyav.load()
-    times: list[int] = []
-    usable = 0
+    times: list[int] = []  # in storage order
     try:
         with av.open(str(path)) as container:
-            latest = None
             for packet in container.demux(container.streams.video[0]):
-                if not packet.size or packet.is_corrupt:
+                if packet.is_corrupt:
                     break
-                # Groups of pictures are closed: all that is stored before a key frame is shown before it.
-                if packet.is_keyframe and (latest is None or packet.pts > latest):
-                    usable = len(times)
-                latest = packet.pts if latest is None else max(latest, packet.pts)
-                times.append(packet.pts)
+                if packet.size:
+                    times.append(packet.pts)
     except (av.error.FFmpegError, IndexError):
-        return usable
-    return complete if complete == len(times) else usable
+        pass
+    if complete == len(times):
+        return len(times)
+    # The last packet may be torn. What is missing after it is shown at most `reorder` frames before its place.
+    safe = len(times) - 1 - reorder
+    latest = list(itertools.accumulate(times, max))
+    earliest = list(itertools.accumulate(reversed(times), min))[::-1]
+    return next((count for count in range(safe, 0, -1) if latest[count - 1] < earliest[count]), 0)
 
 
 def _stored(path: Path, count: int, bitstream_filter: str | None) -> Iterator[tuple[int, Any]]:

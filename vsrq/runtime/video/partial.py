@@ -93,6 +93,10 @@ class Partial:
         self._write(frames)
         self._remove(self.previous)
 
+    def usable(self) -> int:
+        """Return how many frames a result that could not be closed holds completely."""
+        return self._usable(self.path, None)
+
     def revert(self) -> None:
         """Undo :meth:`begin`: nothing was added to the former unfinished result."""
         if self.previous.exists():

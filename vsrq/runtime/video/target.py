@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,7 +56,7 @@ class Target:
                 path.suffix.lower(), codec=options.codec, crf=options.crf, preset=options.preset
             )
             pyav.load()
-            self.partial = Partial(path, usable_frames)
+            self.partial = Partial(path, partial(usable_frames, reorder=self.settings.encoder.reorder))
         self.partial.check(resume=options.resume, overwrite=options.overwrite)
 
     def record(self, source: FrameSource) -> dict[str, Any]:
