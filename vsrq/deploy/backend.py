@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from vsrq.deploy.driver import StepGraph
 from vsrq.deploy.plan import StepSpec
-from vsrq.deploy.steps import Step
+from vsrq.deploy.step import Step
 from vsrq.errors import ConfigError, MissingDependencyError, did_you_mean
 
 

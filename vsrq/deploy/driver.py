@@ -7,11 +7,12 @@ upscaled for good, the rest is looked at ahead, for the branches that run backwa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from vsrq.deploy.plan import Plan, StepSpec
+from vsrq.deploy.plan import STATE, Plan, StepSpec
 
 Arrays = dict[str, np.ndarray]
 
@@ -34,6 +35,10 @@ class Driver(Protocol):
 
     lookahead: int
 
+    @property
+    def state_nbytes(self) -> int:
+        """Bytes that residual layers keep from frame to frame."""
+
     def reset(self) -> None:
         """Forget the scene."""
 
@@ -49,8 +54,58 @@ class Driver(Protocol):
         """
 
 
-def call(graph: StepGraph, values: Mapping[str, np.ndarray]) -> Arrays:
-    """Run a step on values by name and return its results by name."""
+@dataclass
+class StepMemory:
+    """What the residual layers of a step remember of its past calls.
+
+    Attributes:
+        calls: Calls since the reset.
+        tensors: Their state, by the names of the ports.
+    """
+
+    calls: int = 0
+    tensors: Arrays = field(default_factory=dict)
+
+    def copy(self) -> StepMemory:
+        """Return a memory that goes its own way; arrays are shared, for calls replace and never change them."""
+        return StepMemory(self.calls, self.tensors)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state."""
+        return sum(array.nbytes for array in self.tensors.values())
+
+
+class StepRunner:
+    """Calls the steps of a network by name.
+
+    Args:
+        plan: How the steps belong together.
+        graphs: All graphs of the plan.
+    """
+
+    def __init__(self, plan: Plan, graphs: Mapping[str, StepGraph]) -> None:
+        self.plan = plan
+        self.graphs = graphs
+
+    def __call__(self, name: str, values: Mapping[str, np.ndarray], memory: StepMemory) -> Arrays:
+        """Run a step on values by name and return its results by name.
+
+        Args:
+            name: Of the step.
+            values: At least what the step takes.
+            memory: Of this step's past; brought up to date. Unused by steps without residual layers.
+        """
+        schedule = self.plan.schedules.get(name)
+        if schedule is None:
+            return _call(self.graphs[name], values)
+        results = _call(self.graphs[schedule.graph(memory.calls)], {**values, **memory.tensors})
+        memory.tensors = {key: value for key, value in results.items() if key.startswith(STATE)}
+        memory.calls += 1
+        return {key: value for key, value in results.items() if key not in memory.tensors}
+
+
+def _call(graph: StepGraph, values: Mapping[str, np.ndarray]) -> Arrays:
     outputs = graph([values[port.name] for port in graph.spec.inputs])
     return {port.name: value for port, value in zip(graph.spec.outputs, outputs, strict=True)}
 

@@ -17,7 +17,7 @@ from vsrq.deploy.backend import Kernel
 from vsrq.deploy.openvino_deform import accelerate
 from vsrq.deploy.openvino_passes import shuffle_codes
 from vsrq.deploy.plan import Port, StepSpec
-from vsrq.deploy.steps import Step, example_inputs
+from vsrq.deploy.step import Step, example_inputs
 from vsrq.errors import CheckpointError, ConfigError, check_keys
 from vsrq.ops.deform_conv_export import openvino_extension
 
@@ -78,7 +78,7 @@ class OpenVINOGraph:
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the step; inputs are read and outputs written in place, without copies."""
-        outputs = [np.empty(shape, np.float32) for shape in self._shapes]
+        outputs = [np.empty(shape, port.dtype) for shape, port in zip(self._shapes, self.spec.outputs, strict=True)]
         arrays = [np.ascontiguousarray(array) for array in inputs]  # OpenVINO's tensors do not keep them alive
         for index, array in enumerate(arrays):
             self._request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
 from vsrq.errors import CheckpointError, did_you_mean
+
+STATE = "state:"  # with which the names of such ports begin
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,18 @@ class Port:
         channels: Size of axis 1.
         size: Height and width over those of the (padded) frame, as a fraction such as ``'1/2'``; ``'0'`` for a
             number of shape (1, 1, 1, 1).
+        dtype: Of its values.
     """
 
     name: str
     channels: int
     size: str = "1"
+    dtype: str = "float32"
+
+    @property
+    def is_state(self) -> bool:
+        """Whether it carries what a residual layer remembers from call to call."""
+        return self.name.startswith(STATE)
 
     def shape(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return the shape (1, c, h, w) for frames of ``height`` and ``width`` pixels."""
@@ -38,7 +47,8 @@ class StepSpec:
     """Signature of one step graph; the order of the ports is that of the graph.
 
     Attributes:
-        name: ``flow``, ``encode``, ``propagate_<branch>``, ``align`` or ``reconstruct``.
+        name: ``flow``, ``encode``, ``propagate_<branch>``, ``reference``, ``align`` or ``reconstruct``; graphs that
+            share a step among them have ``@<number>`` added.
         inputs: What it takes.
         outputs: What it returns.
     """
@@ -46,6 +56,25 @@ class StepSpec:
     name: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which graph serves which call of a step with residual layers: key frames and others compute different things.
+
+    Attributes:
+        first: Names of the graphs of the first calls since a reset.
+        cycle: Names for all later ones, over and over.
+    """
+
+    first: tuple[str, ...]
+    cycle: tuple[str, ...]
+
+    def graph(self, call: int) -> str:
+        """Return the name of the graph for call number ``call``, from 0."""
+        if call < len(self.first):
+            return self.first[call]
+        return self.cycle[(call - len(self.first)) % len(self.cycle)]
 
 
 @dataclass(frozen=True)
@@ -62,6 +91,7 @@ class Plan:
         branches: Recurrent networks: their branches in order; those called ``backward...`` run from the last frame.
         num_frames: Window networks: length of the window.
         centre: Window networks: place of the upscaled frame in the window.
+        schedules: Steps that several graphs share, by their name without a number.
     """
 
     kind: Literal["recurrent", "window"]
@@ -73,6 +103,7 @@ class Plan:
     branches: tuple[str, ...] = ()
     num_frames: int = 0
     centre: int = 0
+    schedules: dict[str, Schedule] = field(default_factory=dict)
 
     def step(self, name: str) -> StepSpec:
         """Return the signature of one step.
@@ -85,6 +116,15 @@ class Plan:
                 return step
         names = [step.name for step in self.steps]
         raise CheckpointError(f"the plan of {self.architecture} has no step {name!r}{did_you_mean(name, names)}")
+
+    def inputs(self, name: str) -> list[Port]:
+        """Return what a step takes besides its state."""
+        graph = self.schedules[name].graph(0) if name in self.schedules else name
+        return [port for port in self.step(graph).inputs if not port.is_state]
+
+    def has(self, name: str) -> bool:
+        """Whether the network has this step."""
+        return name in self.schedules or any(step.name == name for step in self.steps)
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
         """Return the size frames are padded to."""
@@ -105,7 +145,10 @@ class Plan:
             steps = tuple(
                 StepSpec(step["name"], _ports(step["inputs"]), _ports(step["outputs"])) for step in data["steps"]
             )
-            return cls(**{**data, "steps": steps, "branches": tuple(data["branches"])})
+            schedules = {
+                name: Schedule(tuple(item["first"]), tuple(item["cycle"])) for name, item in data["schedules"].items()
+            }
+            return cls(**{**data, "steps": steps, "branches": tuple(data["branches"]), "schedules": schedules})
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"the manifest's plan is broken ({error}); export the bundle again.") from error
 

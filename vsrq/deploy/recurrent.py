@@ -7,23 +7,31 @@ anew at the end of what is looked ahead; how much that matters is measured, not 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from vsrq.deploy.driver import Arrays, StepGraph, call
+from vsrq.deploy.driver import Arrays, StepGraph, StepMemory, StepRunner
 from vsrq.deploy.plan import Plan, Port
 
 
-class _Past(NamedTuple):
+class _Result(NamedTuple):
     """What a branch returned for a frame."""
 
     frame: int
     feat: np.ndarray
 
 
-def _is_memory(port: Port) -> bool:
-    return port.name.startswith(("feat_", "flow_", "gate_"))
+@dataclass
+class _Past:
+    """What a branch knows when its next call comes: its last two results, the latest last, and its residual state."""
+
+    results: list[_Result] = field(default_factory=list)
+    memory: StepMemory = field(default_factory=StepMemory)
+
+    def copy(self) -> _Past:
+        return _Past(list(self.results), self.memory.copy())
 
 
 class RecurrentDriver:
@@ -37,7 +45,7 @@ class RecurrentDriver:
 
     def __init__(self, plan: Plan, graphs: Mapping[str, StepGraph], *, lookahead: int) -> None:
         self.plan = plan
-        self.graphs = graphs
+        self.steps = StepRunner(plan, graphs)
         self.lookahead = lookahead
         self.reset()
 
@@ -47,7 +55,14 @@ class RecurrentDriver:
         self._frames: dict[int, np.ndarray] = {}
         self._encoded: dict[int, Arrays] = {}
         self._flows: dict[tuple[int, int], np.ndarray] = {}
-        self._carried: dict[str, list[_Past]] = {}
+        self._carried = {branch: _Past() for branch in self.plan.branches if not branch.startswith("backward")}
+        self._memories = {step: StepMemory() for step in ("flow", "encode", "reconstruct")}
+
+    @property
+    def state_nbytes(self) -> int:
+        """Bytes that residual layers keep from frame to frame."""
+        memories = [*self._memories.values(), *(past.memory for past in self._carried.values())]
+        return sum(memory.nbytes for memory in memories)
 
     def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
         """Upscale the first ``count`` of ``frames``; see :meth:`vsrq.deploy.driver.Driver.run`."""
@@ -57,30 +72,28 @@ class RecurrentDriver:
         branches = self.plan.branches
         for position, branch in enumerate(branches):
             if branch.startswith("backward"):
-                self._propagate(branch, range(stop - 1, start - 1, -1), [], feats)
+                self._propagate(branch, range(stop - 1, start - 1, -1), _Past(), feats)
                 continue
+            self._propagate(branch, range(start, finish), self._carried[branch], feats)
             # what lies ahead is of use only to a backward branch that comes later
-            ahead = any(later.startswith("backward") for later in branches[position + 1 :])
-            past = self._propagate(branch, range(start, finish), self._carried.get(branch, []), feats)
-            self._carried[branch] = past
-            if ahead:
-                self._propagate(branch, range(finish, stop), past, feats)
+            if any(later.startswith("backward") for later in branches[position + 1 :]):
+                self._propagate(branch, range(finish, stop), self._carried[branch].copy(), feats)
         for i in range(start, finish):
             values = {"frame": self._frames[i], **feats.pop(i)}
-            yield call(self.graphs["reconstruct"], values)["hr"]
+            yield self._step("reconstruct", values)["hr"]
         self._forget_before(finish)
 
-    def _propagate(self, branch: str, order: range, past: list[_Past], feats: dict[int, Arrays]) -> list[_Past]:
-        """Run a branch over frames, adding to ``feats``; returns its last two results, the latest last."""
-        graph = self.graphs[f"propagate_{branch}"]
+    def _propagate(self, branch: str, order: range, past: _Past, feats: dict[int, Arrays]) -> None:
+        """Run a branch over frames, adding to ``feats`` and bringing ``past`` up to date."""
+        step = f"propagate_{branch}"
+        ports = [port for port in self.plan.inputs(step) if port.name.startswith(("feat_", "flow_", "gate_"))]
         for i in order:
-            memory = {port.name: self._remember(port, i, past) for port in graph.spec.inputs if _is_memory(port)}
-            feat = call(graph, {"frame": self._frames[i], **feats[i], **memory})[branch]
+            known = {port.name: self._recall(port, i, past.results) for port in ports}
+            feat = self.steps(step, {"frame": self._frames[i], **feats[i], **known}, past.memory)[branch]
             feats[i][branch] = feat
-            past = [*past[-1:], _Past(i, feat)]
-        return past
+            past.results = [*past.results[-1:], _Result(i, feat)]
 
-    def _remember(self, port: Port, i: int, past: list[_Past]) -> np.ndarray:
+    def _recall(self, port: Port, i: int, past: list[_Result]) -> np.ndarray:
         """Return ``feat_k``, ``flow_k`` or ``gate_k``: what the branch knows of its k-th last call, or zeros."""
         kind, _, order = port.name.partition("_")
         k = int(order)
@@ -93,10 +106,10 @@ class RecurrentDriver:
         return self._flow(i if k == 1 else past[1 - k].frame, past[-k].frame)
 
     def _encode(self, i: int) -> Arrays:
-        if "encode" not in self.graphs:
+        if not self.plan.has("encode"):
             return {}
         if i not in self._encoded:
-            self._encoded[i] = call(self.graphs["encode"], {"frame": self._frames[i]})
+            self._encoded[i] = self._step("encode", {"frame": self._frames[i]})
         return self._encoded[i]
 
     def _flow(self, i: int, neighbour: int) -> np.ndarray:
@@ -104,8 +117,11 @@ class RecurrentDriver:
         pair = (i, neighbour)
         if pair not in self._flows:
             values = {"frame": self._frames[i], "neighbour": self._frames[neighbour]}
-            self._flows[pair] = call(self.graphs["flow"], values)["flow"]
+            self._flows[pair] = self._step("flow", values)["flow"]
         return self._flows[pair]
+
+    def _step(self, name: str, values: Arrays) -> Arrays:
+        return self.steps(name, values, self._memories[name])
 
     def _forget_before(self, index: int) -> None:
         """Drop what no later call needs: it looks back one frame, and two for flows."""

@@ -7,49 +7,19 @@ by memories of zeros and, where zeros would not do, by gates that are 0 or 1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vsrq.deploy.plan import Plan, Port, StepSpec
+from vsrq.deploy.states import with_states
+from vsrq.deploy.step import Step, Steps
 from vsrq.errors import ConfigError
 from vsrq.models.basicvsr import BasicVSRNet, PreviousFrame
 from vsrq.models.basicvsr_plusplus import BasicVSRPlusPlusNet
-from vsrq.models.edvr import EDVRNet, Pyramid
+from vsrq.models.edvr import EDVRNet, Pyramid, ReferenceOffsets
 
 _FRAME, _NEIGHBOUR = Port("frame", 3), Port("neighbour", 3)
-
-
-class Steps(NamedTuple):
-    """A network cut into steps.
-
-    Attributes:
-        plan: Their signatures.
-        modules: One module per step; it takes and returns the tensors of its ports in order.
-    """
-
-    plan: Plan
-    modules: dict[str, Step]
-
-
-class Step(nn.Module):
-    """One step of a network.
-
-    Attributes:
-        net: The network; all steps share it.
-        spec: Signature.
-    """
-
-    def __init__(self, net: nn.Module, spec: StepSpec, run: Callable[..., Any]):
-        super().__init__()
-        self.net = net
-        self.spec = spec
-        self._run = run
-
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Run the step."""
-        return self._run(*inputs)
 
 
 def cut(net: nn.Module) -> Steps:
@@ -60,10 +30,11 @@ def cut(net: nn.Module) -> Steps:
 
     Raises:
         ConfigError: There is no plan for its class, or for how it is configured.
+        CalibrationError: It has residual layers that are not calibrated.
     """
-    for kind, plan in _CUTTERS.items():
+    for kind, cutter in _CUTTERS.items():
         if isinstance(net, kind):
-            return plan(net)
+            return with_states(cutter(net))
     allowed = ", ".join(kind.__name__ for kind in _CUTTERS)
     raise ConfigError(f"{type(net).__name__} cannot be exported; allowed: {allowed}.")
 
@@ -105,7 +76,7 @@ def _basicvsr_plusplus(net: BasicVSRPlusPlusNet) -> Steps:
             return net.refine(branch, feats, aligned)
 
         spec = StepSpec(f"propagate_{branch}", (*feats, *memory, *gates), (Port(branch, c),))
-        steps.append(Step(net, spec, propagate))
+        steps.append(Step(net, spec, propagate, late=(f"deform_align.{branch}.*",)))
         feats.append(Port(branch, c))
     spec = StepSpec("reconstruct", (*feats, _FRAME), (Port("hr", 3, "4"),))
     steps.append(Step(net, spec, lambda *x: net.reconstruct(x[:-1], x[-1])))
@@ -116,16 +87,18 @@ def _edvr(net: EDVRNet) -> Steps:
     c = net.conv_first.out_channels
     levels = [("l1", "1"), ("l2", "1/2"), ("l3", "1/4")]
     pyramid = tuple(Port(name, c, size) for name, size in levels)
-    both = tuple(Port(f"{who}_{name}", c, size) for who in ("neighbour", "reference") for name, size in levels)
+    offsets = tuple(Port(f"offsets_{name}", c, size) for name, size in (*levels, ("cascade", "1")))
     aligned = tuple(Port(f"aligned_{slot}", c) for slot in range(net.num_frames))
     frame = Port("frame", net.in_channels)
+
+    def align(*x: Tensor) -> Tensor:
+        neighbour = Pyramid(*x[:3])  # stands in for the reference, of which the offsets are known
+        return net.align(neighbour, neighbour, ReferenceOffsets(*x[3:]))
+
     steps = [
         Step(net, StepSpec("encode", (frame,), pyramid), net.encode),
-        Step(
-            net,
-            StepSpec("align", both, (Port("aligned", c),)),
-            lambda *x: net.align(Pyramid(*x[:3]), Pyramid(*x[3:])),
-        ),
+        Step(net, StepSpec("reference", pyramid, offsets), lambda *x: net.reference_offsets(Pyramid(*x))),
+        Step(net, StepSpec("align", (*pyramid, *offsets), (Port("aligned", c),)), align),
         Step(
             net,
             StepSpec("reconstruct", (*aligned, frame), (Port("hr", 3, "4"),)),
@@ -154,18 +127,3 @@ _CUTTERS: dict[type[nn.Module], Callable[[Any], Steps]] = {
     BasicVSRPlusPlusNet: _basicvsr_plusplus,
     EDVRNet: _edvr,
 }
-
-
-def example_inputs(spec: StepSpec, height: int, width: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Return random tensors of the right shapes: frames in [0, 1], flows of about a pixel, gates of 1."""
-    tensors = []
-    for port in spec.inputs:
-        shape = port.shape(height, width)
-        if port.size == "0":
-            tensors.append(torch.ones(shape))
-        elif port.name in ("frame", "neighbour"):
-            tensors.append(torch.rand(shape, generator=generator))
-        else:
-            scale = 1.0 if port.name.startswith("flow") else 0.1
-            tensors.append(scale * torch.randn(shape, generator=generator))
-    return tuple(tensors)

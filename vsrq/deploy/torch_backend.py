@@ -10,7 +10,8 @@ from torch import nn
 
 from vsrq.deploy.driver import StepGraph
 from vsrq.deploy.plan import Plan, StepSpec
-from vsrq.deploy.steps import Step, cut
+from vsrq.deploy.step import Step
+from vsrq.deploy.steps import cut
 
 
 class TorchSteps:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vsrq.deploy.driver import Arrays, StepGraph, call
+from vsrq.deploy.driver import Arrays, StepGraph, StepMemory, StepRunner
 from vsrq.deploy.plan import Plan
 from vsrq.models.edvr import window_indices
 
@@ -21,7 +21,7 @@ class WindowDriver:
 
     def __init__(self, plan: Plan, graphs: Mapping[str, StepGraph]) -> None:
         self.plan = plan
-        self.graphs = graphs
+        self.steps = StepRunner(plan, graphs)
         # the window around frame 0 reaches to frame num_frames - 1: it has no past to be filled from
         self.lookahead = plan.num_frames - 1
         self.reset()
@@ -30,6 +30,12 @@ class WindowDriver:
         """Forget the scene."""
         self._start = 0
         self._encoded: dict[int, Arrays] = {}
+        self._memories: dict[str, StepMemory] = {}
+
+    @property
+    def state_nbytes(self) -> int:
+        """Bytes that residual layers keep from frame to frame."""
+        return sum(memory.nbytes for memory in self._memories.values())
 
     def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
         """Upscale the first ``count`` of ``frames``; see :meth:`vsrq.deploy.driver.Driver.run`."""
@@ -37,16 +43,20 @@ class WindowDriver:
         for i in range(start, start + count):
             window = window_indices(i, stop, self.plan.num_frames, self.plan.centre)
             for index in sorted(set(window) - set(self._encoded)):
-                self._encoded[index] = call(self.graphs["encode"], {"frame": frames[index - start]})
+                self._encoded[index] = self._step("encode", {"frame": frames[index - start]})
             yield self._upscale(window, frames[i - start])
         self._start = start + count
         oldest = self._start - self.lookahead
         self._encoded = {index: feats for index, feats in self._encoded.items() if index >= oldest}
 
     def _upscale(self, window: list[int], frame: np.ndarray) -> np.ndarray:
-        reference = {f"reference_{name}": feat for name, feat in self._encoded[window[self.plan.centre]].items()}
+        offsets = self._step("reference", self._encoded[window[self.plan.centre]])
         values = {"frame": frame}
         for slot, index in enumerate(window):
-            neighbour = {f"neighbour_{name}": feat for name, feat in self._encoded[index].items()}
-            values[f"aligned_{slot}"] = call(self.graphs["align"], {**neighbour, **reference})["aligned"]
-        return call(self.graphs["reconstruct"], values)["hr"]
+            # each place of the window has a past of its own
+            aligned = self._step("align", {**self._encoded[index], **offsets}, site=slot)
+            values[f"aligned_{slot}"] = aligned["aligned"]
+        return self._step("reconstruct", values)["hr"]
+
+    def _step(self, name: str, values: Arrays, *, site: int = 0) -> Arrays:
+        return self.steps(name, values, self._memories.setdefault(f"{name}/{site}", StepMemory()))

@@ -9,6 +9,7 @@ from vsrq.deploy.plan import Plan
 from vsrq.errors import DataError
 
 _FLOAT = 4
+_BYTES = {"float32": 4, "float16": 2, "uint8": 1, "int8": 1}
 _LONGEST = 60  # frames; beyond it the frames looked ahead at cost less than 10 %
 _GIB = 2**30
 # Of compiled graphs and their scratch, per pixel of the frame; measured on the networks with 64 channels.
@@ -17,16 +18,20 @@ _GRAPH_BYTES_PER_CHANNEL = 110
 
 def bytes_per_frame(plan: Plan, height: int, width: int) -> int:
     """Return what a frame of a stretch keeps until the stretch is done: its features, flows and itself."""
-    kept = [port for step in plan.steps for port in step.outputs if step.name != "reconstruct"]
+    names = [step.name for step in plan.steps if not step.name.startswith("reconstruct")]
+    kept = {port for name in names for port in plan.step(name).outputs if not port.is_state}
     flows = 2  # forward and backward, of which the list above holds one
     shapes = [port.shape(height, width) for port in kept] + [(1, 3, height, width), (flows - 1, 2, height, width)]
     return _FLOAT * sum(prod(shape) for shape in shapes)
 
 
 def fixed_bytes(plan: Plan, height: int, width: int) -> int:
-    """Return an estimate of what the compiled graphs take, whatever the length of a stretch."""
-    channels = max(port.channels for step in plan.steps for port in step.outputs)
-    return _GRAPH_BYTES_PER_CHANNEL * channels * height * width
+    """Return an estimate of what the compiled graphs and the residual state take, whatever the length of a stretch."""
+    ports = {port for step in plan.steps for port in step.outputs}
+    channels = max(port.channels for port in ports if not port.is_state)
+    state = sum(prod(port.shape(height, width)) * _BYTES[port.dtype] for port in ports if port.is_state)
+    # a call holds the old state and the new one
+    return _GRAPH_BYTES_PER_CHANNEL * channels * height * width + 2 * state
 
 
 def longest_stretch(plan: Plan, height: int, width: int, *, lookahead: int, budget: int, canvas: int = 0) -> int:
