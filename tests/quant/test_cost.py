@@ -65,6 +65,7 @@ def test_amortized_bops_per_mac(key, residual, period, amortized):
     report, state = residual_report(key, residual, period=period)
     assert report.bops_per_mac() == amortized
     assert report.peak_bops == MACS * key[0] * key[1]
+    assert report.peak_bops_per_mac() == key[0] * key[1]
     assert report.average_bops == MACS * amortized
     assert report.state_bytes == state.nbytes == (0 if period == 1 else (3 + 4 + 4 + 2) * 60 * 4)
 

@@ -34,6 +34,7 @@ class LayerCost:
         macs: Multiply-accumulates of all calls.
         bops: Bit operations of all calls.
         elementwise: Extra element operations of residual calls.
+        bops_per_frame: Its share of :attr:`CostReport.bops_per_frame`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LayerCost:
     macs: int
     bops: int
     elementwise: int
+    bops_per_frame: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ class CostReport:
         """Bit operations of the dearest frame."""
         return max(self.bops_per_frame, default=0.0)
 
+    def peak_bops_per_mac(self, exclude_roles: tuple[str, ...] = ()) -> float:
+        """Bit operations of the dearest frame per multiply-accumulate of an average one."""
+        counted = [layer.bops_per_frame for layer in self.layers if layer.role not in exclude_roles]
+        peak = max((sum(frame) for frame in zip(*counted, strict=True)), default=0.0)
+        return peak / max(self.macs(exclude_roles) / self.frames, 1)
+
     @property
     def elementwise(self) -> int:
         """Extra element operations of residual calls, whole clip."""
@@ -117,14 +125,17 @@ def measure(
     names = {id(module): name for name, module in model.named_modules()}
     with torch.no_grad(), recording() as log, _float_layers_report(model):
         (run or model)(clip)
-    steps = clip.shape[1]
+    batch, steps = clip.shape[:2]
     per_layer: dict[str, list[Call]] = defaultdict(list)
     for call in log.calls:
         per_layer[names[id(call.layer)]].append(call)
+    layers = tuple(
+        _layer_cost(name, calls, roles or {}, _bops_per_frame(calls, steps, batch)) for name, calls in per_layer.items()
+    )
     return CostReport(
-        layers=tuple(_layer_cost(name, calls, roles or {}) for name, calls in per_layer.items()),
-        frames=clip.shape[0] * steps,
-        bops_per_frame=_bops_per_frame(per_layer, steps, clip.shape[0]),
+        layers=layers,
+        frames=batch * steps,
+        bops_per_frame=tuple(map(sum, zip(*(layer.bops_per_frame for layer in layers), strict=True))),
         storage_bits=storage_bits(model),
         state_bytes=state_bytes(),
     )
@@ -134,7 +145,7 @@ def _bops(call: Call) -> int:
     return round(call.macs * call.weight_bits * call.act_bits)
 
 
-def _layer_cost(name: str, calls: list[Call], roles: Mapping[str, str]) -> LayerCost:
+def _layer_cost(name: str, calls: list[Call], roles: Mapping[str, str], per_frame: tuple[float, ...]) -> LayerCost:
     kinds: dict[str, int] = defaultdict(int)
     for call in calls:
         kinds[call.kind] += 1
@@ -146,16 +157,16 @@ def _layer_cost(name: str, calls: list[Call], roles: Mapping[str, str]) -> Layer
         macs=sum(call.macs for call in calls),
         bops=sum(map(_bops, calls)),
         elementwise=sum(call.elementwise for call in calls),
+        bops_per_frame=per_frame,
     )
 
 
-def _bops_per_frame(per_layer: Mapping[str, list[Call]], steps: int, batch: int) -> tuple[float, ...]:
-    """Spread each layer's calls over the frames in order; several calls per frame fall together."""
+def _bops_per_frame(calls: list[Call], steps: int, batch: int) -> tuple[float, ...]:
+    """Spread a layer's calls over the frames in order; several calls per frame fall together."""
     totals = [0.0] * steps
-    for calls in per_layer.values():
-        per_step = max(1, math.ceil(len(calls) / steps))
-        for index, call in enumerate(calls):
-            totals[min(index // per_step, steps - 1)] += _bops(call) / batch
+    per_step = max(1, math.ceil(len(calls) / steps))
+    for index, call in enumerate(calls):
+        totals[min(index // per_step, steps - 1)] += _bops(call) / batch
     return tuple(totals)
 
 
