@@ -1,0 +1,209 @@
+"""Quality, consistency, bit operations and memory of temporal residuals beside frame quantization.
+
+Rows are kept in the working folder: an interrupted or time-limited run continues where it stopped, and writes the
+table of all rows there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vsrq.apis.config import load_config
+from vsrq.benchmark.clips import CALIBRATION, SCORED, data_folders
+from vsrq.benchmark.residual_report import write_report
+from vsrq.benchmark.residual_settings import SETTINGS, Setting
+from vsrq.benchmark.row_cache import RowCache
+from vsrq.errors import ConfigError, did_you_mean
+from vsrq.evaluation.functional import psnr
+from vsrq.evaluation.temporal import Motion, clip_motion, flow_error, warping_error
+from vsrq.models import BasicVSRNet, FloatVSR, QuantizedVSR, load_weights
+from vsrq.quant import calibrate, cost
+from vsrq.residual import Option, allocate, allocation_rules, fit_coarseness, measure_options
+
+VERSION = 1  # of the figures: raise it when a change of the method makes kept rows wrong
+BITS = tuple((bits, bits) for bits in (2, 3, 4, 5, 6, 8))
+FLOW = dict(pattern="spynet.*", weight=dict(bits=8), act=dict(bits=8))
+COARSE_FLOW = dict(pattern="spynet.basic_module.[01].*", quantize=False)  # whole layers are zero there
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--config", default="configs/basicvsr/basicvsr_vid4-bi.py", help="a float experiment")
+    parser.add_argument("--checkpoint", default="data/weights/BasicVSR_Vimeo90K_BIx4.pth")
+    parser.add_argument("--flow-checkpoint", default="data/weights/BasicVSR_REDS4.pth", help="BasicVSR, for E_warp")
+    parser.add_argument("--clips", nargs="+", default=list(SCORED), help=f"any of: {', '.join(SCORED)}")
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), help=f"any of: {'; '.join(SETTINGS)}")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--crop", type=int, help="edge of the central part to score, in pixels of the ground truth")
+    parser.add_argument("--calibration-frames", type=int, default=5)
+    parser.add_argument("--calibration-crop", type=int, default=256)
+    parser.add_argument("--time-limit", type=float, help="minutes after which no new row is begun")
+    parser.add_argument("--work-dir", default="work_dirs/benchmark_residual")
+    parser.add_argument("--output", help="folder for the table and the plots; the working folder by default")
+
+
+class Benchmark:
+    """One network, its calibration clips and its rows.
+
+    Args:
+        args: The command's arguments.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.architecture = dict(load_config(args.config).model)
+        self.cache = RowCache(Path(args.work_dir) / "rows")
+        self.scores: dict[tuple[str, int], Any] = {}
+        has_flow = any(name.startswith("spynet.") for name, _ in self.float_net.generator.named_modules())
+        self.fixed = [COARSE_FLOW, FLOW] if has_flow else []
+        self.residual_fixed = [dict(pattern="spynet.*", residual=False)] if has_flow else []
+
+    @cached_property
+    def float_net(self) -> FloatVSR:
+        """The float network."""
+        arguments = {key: value for key, value in self.architecture.items() if key not in ("type", "float_checkpoint")}
+        return _fast(FloatVSR(**arguments, float_checkpoint=self.args.checkpoint))
+
+    @cached_property
+    def flow(self) -> nn.Module:
+        """The flow network of the temporal scores."""
+        net = BasicVSRNet()
+        load_weights(net, self.args.flow_checkpoint)
+        return net.spynet.eval()
+
+    @cached_property
+    def calibration(self) -> list[Tensor]:
+        """Low-resolution clips ``(1, t, 3, h, w)`` to calibrate on."""
+        args = self.args
+        frames, crop = args.calibration_frames, args.calibration_crop
+        return [clip.load(data_folders(), frames, crop)[0][None] for clip in CALIBRATION]
+
+    def inputs(self, setting: Setting, clip: str) -> dict[str, Any]:
+        """Return everything a row depends on."""
+        args = self.args
+        names = ("config", "checkpoint", "frames", "crop", "calibration_frames", "calibration_crop")
+        return dict(
+            version=VERSION, setting=asdict(setting), clip=clip, **{name: getattr(args, name) for name in names}
+        )
+
+    def row(self, setting: Setting, clip: str, model: FloatVSR) -> dict[str, Any]:
+        """Score one setting on one clip."""
+        low, high, motions = self._clip(clip)
+        if isinstance(model, QuantizedVSR):
+            report, output = model.cost(low[None])
+        else:
+            outputs: list[Tensor] = []
+            roles = model.generator.roles
+            report = cost.measure(
+                model.generator, low[None], run=lambda x: outputs.append(model.upscale(x)), roles=roles
+            )
+            output = outputs[0]
+        frames = output[0].clamp(0, 1)
+        return dict(
+            psnr_y=psnr(frames * 255, high * 255, convert_to="Y").mean().item(),
+            e_warp=warping_error(frames, motions),
+            tof=flow_error(frames, motions, self.flow),
+            bops_per_mac=report.bops_per_mac(("flow",)),
+            peak_bops_per_mac=report.peak_bops_per_mac(("flow",)),
+            gbops_per_frame=report.average_bops / 1e9,
+            state_mb=report.state_bytes / 1e6,
+        )
+
+    def build(self, setting: Setting) -> FloatVSR:
+        """Return the calibrated network of a setting."""
+        if setting.bits == 32:
+            return self.float_net
+        quant_rules, residual_rules = self._rules(setting)
+        recipe = dict(weight=dict(bits=setting.bits), act=dict(bits=setting.bits), rules=[*quant_rules, *self.fixed])
+        residual = None
+        if setting.residual is not None:
+            residual = dict(setting.residual, rules=[*residual_rules, *self.residual_fixed])
+        model = QuantizedVSR(self.architecture, recipe, residual, float_checkpoint=self.args.checkpoint)
+        model = _fast(model)
+        passes = 1 if residual is None else 2
+        calibrate(model, lambda: [model.upscale(clip) for clip in self.calibration], passes=passes)
+        if setting.tile_budget is not None:
+            clip = self.calibration[0]
+            fit_coarseness(model, lambda: model.cost(clip)[0].bops_per_mac(("flow",)), setting.tile_budget)
+        return model
+
+    def _rules(self, setting: Setting) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Share a budget out between the layers."""
+        if setting.budget is None:
+            return [], []
+        options = {
+            name: [option for option in choices if option.mode in setting.modes]
+            for name, choices in self._options().items()
+        }
+        return allocation_rules(allocate(options, setting.budget))
+
+    def _options(self) -> dict[str, list[Option]]:
+        args = self.args
+        names = ("config", "checkpoint", "calibration_frames", "calibration_crop")
+        inputs = dict(version=VERSION, options=BITS, **{name: getattr(args, name) for name in names})
+
+        def compute() -> dict[str, Any]:
+            # one clip: what is wanted is how layers compare, and every input of every layer is kept meanwhile
+            clip = self.calibration[0][..., :48, :48]
+            net = self.float_net.generator
+            found = measure_options(net, lambda: net.upscale(clip), bits=BITS, exclude=["spynet.*"])
+            return {name: [asdict(option) for option in choices] for name, choices in found.items()}
+
+        kept = self.cache.get_or_compute(inputs, compute)
+        return {name: [Option(**option) for option in choices] for name, choices in kept.items()}
+
+    def _clip(self, name: str) -> tuple[Tensor, Tensor, list[Motion]]:
+        key = name, self.args.frames
+        if key not in self.scores:
+            low, high = SCORED[name].load(data_folders(), self.args.frames, self.args.crop)
+            self.scores[key] = low, high, clip_motion(high, self.flow)
+        return self.scores[key]
+
+
+def _fast(model: Any) -> Any:
+    """Lay the weights out channels last: convolutions take half the time, results differ by float rounding only."""
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def _known(given: Iterable[str], allowed: Iterable[str], what: str) -> list[str]:
+    for name in given:
+        if name not in allowed:
+            raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, allowed)}. Allowed: {'; '.join(allowed)}.")
+    return list(given)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Compute the missing rows, then write the table and the plots of all rows asked for."""
+    clips, names = _known(args.clips, SCORED, "clip"), _known(args.settings, SETTINGS, "setting")
+    if args.frames < 2:
+        raise ConfigError(f"--frames must be 2 or more to score consistency in time, got {args.frames}.")
+    started = time.monotonic()
+    benchmark = Benchmark(args)
+    rows: dict[str, dict[str, dict[str, Any]]] = {clip: {} for clip in clips}
+    for name in names:
+        setting = SETTINGS[name]
+        model = None
+        for clip in clips:
+            inputs = benchmark.inputs(setting, clip)
+            row = benchmark.cache.get(inputs)
+            late = args.time_limit is not None and time.monotonic() - started > 60 * args.time_limit
+            if row is None and not late:
+                with torch.no_grad():
+                    model = model or benchmark.build(setting)
+                    row = benchmark.cache.get_or_compute(
+                        inputs,
+                        lambda: benchmark.row(setting, clip, cast(FloatVSR, model)),  # noqa: B023
+                    )
+            if row is not None:
+                rows[clip][name] = row
+    write_report(rows, args, Path(args.output or args.work_dir))
+    return 0
