@@ -23,12 +23,12 @@ train_dataloader = dict(
         ]
     ),
 )
-train_cfg = dict(max_iters=800)
+train_cfg = dict(max_iters=500)
 param_scheduler = [
     dict(type="LinearLR", by_epoch=False, start_factor=0.1, begin=0, end=30),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=800, T_max=770, eta_min=1e-4),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=500, T_max=470, eta_min=1e-4),
 ]
 custom_hooks = [
-    dict(type="FreezeHook", iters=400, freeze=["*upsample2*", "*conv_hr*", "*conv_last*"]),
+    dict(type="FreezeHook", iters=200, freeze=["*upsample2*", "*conv_hr*", "*conv_last*"]),
     *_base_.custom_hooks,
 ]

@@ -1,5 +1,5 @@
 import os
-import socket
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +13,9 @@ from vsrq.errors import ConfigError
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the processes would use it")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def start(work_dir, batch_size, processes, *extra):
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-    command += ["--master_addr=127.0.0.1", f"--master_port={free_port()}"]
-    if processes == 1:
-        command = [sys.executable]
-    command += ["tools/train.py", "configs/tiny/basicvsr.py", "--work-dir", str(work_dir)]
-    command += ["--launcher", "none" if processes == 1 else "pytorch", *extra]
+    command = ["tools/dist_train.sh", str(processes)] if processes > 1 else [sys.executable, "tools/train.py"]
+    command += ["configs/tiny/basicvsr.py", "--work-dir", str(work_dir), *extra]
     command += ["--cfg-options", "train_cfg.max_iters=3", f"train_dataloader.batch_size={batch_size}"]
     # Not Adam, whose first steps amplify rounding differences of tiny gradients.
     command += ["optim_wrapper.optimizer._delete_=True", "optim_wrapper.optimizer.type=SGD"]
@@ -37,13 +27,14 @@ def start(work_dir, batch_size, processes, *extra):
     command += ["train_dataloader.dataset.num_input_frames=2", "val_dataloader=None", "val_evaluator=None"]
     command += ["val_cfg=None"]
     path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHON": sys.executable}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @on_cpu
 def test_two_processes_train_like_one_with_twice_the_batch(tmp_path):
-    one, two = start(tmp_path / "one", 2, 1), start(tmp_path / "two", 1, 2)
+    """Through tools/dist_train.sh: one process with batches of 4, two with batches of 2."""
+    one, two = start(tmp_path / "one", 4, 1), start(tmp_path / "two", 2, 2)
     for process in (one, two):
         output, _ = process.communicate(timeout=240)
         assert process.returncode == 0, output[-3000:]
@@ -61,6 +52,19 @@ def test_two_processes_train_like_one_with_twice_the_batch(tmp_path):
         assert (momenta[1][i] - momentum).norm() < 1e-3 * momentum.norm(), i
     assert len(steps[1][2]["vsrq_resume"]["random"]) == 2
     assert steps[0][2]["vsrq_resume"]["data"] == steps[1][2]["vsrq_resume"]["data"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "usage: tools/dist_train.sh PROCESSES CONFIG"),
+        (("two", "x.py"), "PROCESSES must be a whole number .* 'two'"),
+    ],
+)
+def test_script_explains_itself(arguments, text):
+    done = subprocess.run(["tools/dist_train.sh", *arguments], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.search(text, done.stderr)
 
 
 def test_launcher_outside_of_torch_distributed_is_explained(monkeypatch):
