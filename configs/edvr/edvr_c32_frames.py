@@ -1,4 +1,4 @@
-# First stage of EDVR c32: the same network for windows of a single frame, several times cheaper. The tail rests at first.
+# First stage of EDVR c32: the same network for windows of a single frame, several times cheaper. First the tail rests.
 # python tools/warm_start.py configs/edvr/edvr_c32_frames.py \
 #     data/weights/BasicVSR_Vimeo90K_BIx4.pth work_dirs/warm_start/edvr_c32_frames.safetensors
 _base_ = [
