@@ -6,7 +6,7 @@ _base_ = [
     "../_base_/datasets/vid4_bix4.py",
     "../_base_/schedules/small_cpu.py",
 ]
-model = dict(float_checkpoint="work_dirs/basicvsr-pp_c32n3_clips/iter_400.pth")
+model = dict(float_checkpoint="work_dirs/basicvsr-pp_c32n3_clips/iter_200.pth")
 train_dataloader = dict(
     dataset=dict(
         datasets=[
