@@ -1,7 +1,7 @@
 # Second stage: clips of 3 frames, starting from the first stage, to learn the alignment, which trains at five times the
 # rate. Flow network and tail rest.
 _base_ = "basicvsr-pp_c32n3_frames.py"
-model = dict(float_checkpoint="work_dirs/basicvsr-pp_c32n3_frames/iter_800.pth")
+model = dict(float_checkpoint="work_dirs/basicvsr-pp_c32n3_frames/iter_700.pth")
 train_dataloader = dict(
     batch_size=2,
     dataset=dict(
