@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vsrq.datasets.clips import load_clip, make_pair
-from vsrq.demo.assets import fetch
+from vsrq.demo.assets import ASSETS, fetch
 from vsrq.demo.run import ARCHITECTURE, WEIGHTS
 from vsrq.demo.settings import FLOW_RULES
 from vsrq.models import QuantizedVSR
@@ -34,10 +35,7 @@ def calibrated(data: Path) -> QuantizedVSR:
     eight = dict(weight=dict(bits=8), act=dict(bits=8), rules=FLOW_RULES)
     model = QuantizedVSR(ARCHITECTURE, eight, float_checkpoint=str(files[WEIGHTS]))
     model.to(memory_format=torch.channels_last)
-    clips = []
-    for name, start, count, reduce in _CLIPS:
-        clip = load_clip(files[name], start=start, stop=start + count)[..., :_CROP, :_CROP]
-        clips.append(make_pair(clip)[0] if reduce else clip)
+    clips = calibration_clips(data)
 
     def run() -> None:
         for clip in clips:
@@ -45,3 +43,17 @@ def calibrated(data: Path) -> QuantizedVSR:
 
     calibrate(model, run)
     return model.eval()
+
+
+def calibration_clips(data: Path) -> list[Tensor]:
+    """Return the clips (t, 3, h, w) in [0, 1] that ranges are taken from; fetched into ``data`` if needed.
+
+    Raises:
+        DataError: They cannot be fetched.
+    """
+    files = fetch(data, tuple(asset for asset in ASSETS if Path(asset.target).name in {name for name, *_ in _CLIPS}))
+    clips = []
+    for name, start, count, reduce in _CLIPS:
+        clip = load_clip(files[name], start=start, stop=start + count)[..., :_CROP, :_CROP]
+        clips.append(make_pair(clip)[0] if reduce else clip)
+    return clips
