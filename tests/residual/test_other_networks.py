@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ class DepthNet(nn.Module):
         widths = (3, *channels)
         self.encoder = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.ReLU(True), nn.Conv2d(b, b, 3, 1, 1), nn.ReLU(True))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )
         steps = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
         self.depthwise = nn.ModuleList(nn.Conv2d(a, a, 5, padding=2, groups=a) for a, _ in steps)

@@ -124,8 +124,8 @@ def _watch(layers: Mapping[str, nn.Module], run: Callable[[], Tensor]) -> dict[s
 
     with _hooks(layers, hook), torch.enable_grad():
         output = run()
-    signs = torch.randint(0, 2, output.shape, device=output.device, dtype=output.dtype) * 2 - 1
-    gradients = torch.autograd.grad((output * signs).sum(), [probe for _, probe in probes], allow_unused=True)
+        signs = torch.randint(0, 2, output.shape, device=output.device, dtype=output.dtype) * 2 - 1
+        gradients = torch.autograd.grad((output * signs).sum(), [probe for _, probe in probes], allow_unused=True)
     for (name, _), gradient in zip(probes, gradients, strict=True):
         if gradient is not None:
             seen[name].gain += gradient.square().mean().item()
