@@ -13,7 +13,7 @@ from vsrq.apis import train
 from vsrq.engine import CalibrationHook
 from vsrq.engine.calibration import calibrate_on
 from vsrq.errors import ConfigError
-from vsrq.models import FloatVSR, QuantizedVSR
+from vsrq.models import BasicVSRNet, FloatVSR, QuantizedVSR
 from vsrq.quant import calibrate
 
 CONFIG = "basicvsr_rlq-w4a4_qat"
@@ -22,7 +22,7 @@ ARCHITECTURE = dict(
     generator=dict(type="BasicVSRNet", mid_channels=4, num_blocks=1),
     pixel_loss=dict(type="CharbonnierLoss"),
 )
-EVERY = {"default_hooks.checkpoint.interval": 1}
+EVERY = {"default_hooks.checkpoint.interval": 1, "train_dataloader.dataset.num_input_frames": 2}
 
 
 def part(checkpoint, ending):
@@ -141,3 +141,18 @@ def test_gradient_checkpointing_changes_nothing_but_memory():
 def test_gradient_checkpointing_is_refused_with_residuals():
     with pytest.raises(ConfigError, match="checkpoint_steps=True runs every step twice"):
         quantized(checkpoint_steps=True, residual=dict(weight=dict(bits=4), act=dict(bits=4)))
+
+
+def test_distillation_trains_and_resumes_exactly(fit, tmp_path):
+    weights = tmp_path / "basicvsr.pth"
+    torch.save(BasicVSRNet(mid_channels=4, num_blocks=1).state_dict(), weights)
+    options = {**EVERY, "model.float_checkpoint": str(weights)}
+    fit("basicvsr_rlq-w4a4_distilled", tmp_path / "whole", options=options)
+    with pytest.raises(Interrupted):
+        fit("basicvsr_rlq-w4a4_distilled", tmp_path / "parts", stop_before=2, options=options)
+    fit("basicvsr_rlq-w4a4_distilled", tmp_path / "parts", resume="auto", options=options)
+    whole = load(tmp_path / "whole/iter_4.pth")
+    assert_same_run(whole, load(tmp_path / "parts/iter_4.pth"))
+    logged = whole["message_hub"]["log_scalars"]
+    assert "train/loss_FlowDistillation_float" in logged
+    assert len(logged["train/loss_StateDistillation_other"]["values"]) == 2  # its schedule ends half-way

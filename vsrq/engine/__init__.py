@@ -5,6 +5,7 @@ from vsrq.engine.amp import AmpOptimWrapper
 from vsrq.engine.calibration import CalibrationHook
 from vsrq.engine.channels_last import ChannelsLastHook
 from vsrq.engine.checkpoint import SafeCheckpointHook
+from vsrq.engine.distillation import DistillationHook
 from vsrq.engine.exact_resume import ExactResumeHook
 from vsrq.engine.freeze import FreezeHook
 from vsrq.engine.plain_checkpoint import PlainCheckpointHook
@@ -18,6 +19,7 @@ __all__ = [
     "AmpOptimWrapper",
     "CalibrationHook",
     "ChannelsLastHook",
+    "DistillationHook",
     "ExactResumeHook",
     "FreezeHook",
     "IterBasedTrainLoop",

@@ -11,9 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vsrq.quant import QuantLayer
 from vsrq.quant.weight_cache import WeightCache, quantize_weights_once
-
-# the steps of all networks that are worth it; see vsrq.models.stepwise
-STEPS = ("encode", "flow", "propagate", "align", "fuse", "reconstruct")
+from vsrq.steps import steps_of, wrapped_steps
 
 
 @contextmanager
@@ -26,19 +24,13 @@ def checkpointed_steps(net: nn.Module) -> Iterator[None]:
     Args:
         net: The network, without temporal residuals: the memory of its layers would have moved on by the second time.
     """
-    steps = [name for name in STEPS if hasattr(net, name)]
     with quantize_weights_once() as cache:
         # before the first step: what is quantized within a step would be forgotten with it
         for module in net.modules():
             if isinstance(module, QuantLayer):
                 module.weight_quantizer(module.weight)
-        for name in steps:
-            object.__setattr__(net, name, _checkpointed(getattr(net, name), cache))
-        try:
+        with wrapped_steps(net, steps_of(net), lambda _name, step: _checkpointed(step, cache)):
             yield
-        finally:
-            for name in steps:
-                delattr(net, name)
 
 
 def _checkpointed(step: Callable[..., Any], cache: WeightCache) -> Callable[..., Any]:

@@ -9,7 +9,9 @@ import torch
 from mmagic.structures import DataSample
 from torch import Tensor
 
+from vsrq.distill import Distiller
 from vsrq.errors import ConfigError, check_keys
+from vsrq.models.checkpoint import load_weights
 from vsrq.models.deform import DeformConv2d
 from vsrq.models.float_vsr import FloatVSR
 from vsrq.quant import QuantDeformConv2d, cost, prepare, register_quant_layer
@@ -33,6 +35,10 @@ class QuantizedVSR(FloatVSR):
         residual: Arguments of :func:`vsrq.residual.convert_residual`; ``None`` for frame quantization. ``warmup``
             defaults to what the network needs.
         float_checkpoint: Float weights; loaded before the layers are quantized.
+        distill: ``losses``, configs of registered losses (see ``vsrq.distill``), and ``teachers`` by name, each with
+            ``checkpoint`` (by default ``float_checkpoint``), ``architecture`` (by default the student's), ``quant`` and
+            ``residual`` (by default none: a float teacher). Without ``teachers`` there is one, ``float``. Teachers are
+            no part of the checkpoint.
         checkpoint_steps: As in :class:`FloatVSR`; not together with ``residual``.
         train_cfg: As in :class:`FloatVSR`.
         test_cfg: As in :class:`FloatVSR`.
@@ -41,6 +47,7 @@ class QuantizedVSR(FloatVSR):
     Attributes:
         layer_table: What :func:`vsrq.quant.prepare` did, one row per layer.
         residual_table: What :func:`vsrq.residual.convert_residual` did; empty without residuals.
+        distiller: The teachers and losses; ``None`` without distillation.
 
     Raises:
         ConfigError: An argument or a rule is wrong; see the functions named above.
@@ -53,6 +60,7 @@ class QuantizedVSR(FloatVSR):
         quant: Mapping[str, Any],
         residual: Mapping[str, Any] | None = None,
         float_checkpoint: str | None = None,
+        distill: Mapping[str, Any] | None = None,
         checkpoint_steps: bool = False,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -78,6 +86,12 @@ class QuantizedVSR(FloatVSR):
             check_keys(residual, RESIDUAL_SETTINGS, "residual")
             recipe = {"warmup": self.generator.residual_warmup, **residual}
             self.residual_table = convert_residual(self.generator, **recipe)
+        self.distiller: Distiller | None = None
+        if distill is not None:
+            check_keys(distill, ["teachers", "losses"], "distill")
+            specs = distill.get("teachers") or {"float": {}}
+            teachers = {name: _teacher(name, spec, architecture, self.float_checkpoint) for name, spec in specs.items()}
+            self.distiller = Distiller(teachers, distill.get("losses", ()))
 
     def upscale(self, clip: Tensor) -> Tensor:
         """Upscale every frame of a clip ``(n, t, 3, h, w)`` in [0, 1] to ``(n, t, 3, 4h, 4w)``."""
@@ -88,6 +102,14 @@ class QuantizedVSR(FloatVSR):
         """Return the raw output of the network for a batch of clips or windows."""
         with temporal(self.generator, TemporalState()), quantize_weights_once():
             return super().forward_tensor(inputs, data_samples, **kwargs)
+
+    def forward_train(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the loss against the ground truth and those against the teachers."""
+        if self.distiller is None:
+            return super().forward_train(inputs, data_samples, **kwargs)
+        with self.distiller.watching(self.generator) as seen:
+            losses = super().forward_train(inputs, data_samples, **kwargs)
+        return {**losses, **self.distiller.compare(seen, inputs)}
 
     def cost(self, clip: Tensor) -> tuple[cost.CostReport, Tensor]:
         """Upscale a clip ``(n, t, 3, h, w)`` and count what it cost.
@@ -111,3 +133,21 @@ class QuantizedVSR(FloatVSR):
         finally:
             self.train(training)
         return report, torch.cat(outputs)
+
+
+def _teacher(name: str, spec: Mapping[str, Any], architecture: Mapping[str, Any], weights: str | None) -> FloatVSR:
+    """Build one teacher; see the argument ``distill`` of :class:`QuantizedVSR`."""
+    check_keys(spec, ["checkpoint", "architecture", "quant", "residual"], f"distill.teachers.{name}")
+    architecture = spec.get("architecture") or architecture
+    checkpoint = spec.get("checkpoint") or (weights if spec.get("quant") is None else None)
+    if checkpoint is None:
+        raise ConfigError(
+            f"teacher {name!r} has no weights; set distill.teachers.{name}.checkpoint, or float_checkpoint if it is "
+            "float."
+        )
+    if spec.get("quant") is None:
+        settings = {key: value for key, value in architecture.items() if key != "type"}
+        return FloatVSR(**{**settings, "float_checkpoint": checkpoint})
+    teacher = QuantizedVSR(architecture, quant=spec["quant"], residual=spec.get("residual"))
+    load_weights(teacher.generator, checkpoint)
+    return teacher
