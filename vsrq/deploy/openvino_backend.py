@@ -15,7 +15,7 @@ from openvino.frontend.pytorch import ConversionExtension
 
 from vsrq.deploy.backend import Kernel
 from vsrq.deploy.openvino_deform import accelerate
-from vsrq.deploy.openvino_passes import shuffle_codes
+from vsrq.deploy.openvino_passes import shuffle_codes, slice_codes, unpack_weights, widen_grids
 from vsrq.deploy.plan import Port, StepSpec
 from vsrq.deploy.step import Step, example_inputs
 from vsrq.errors import CheckpointError, ConfigError, check_keys
@@ -52,6 +52,7 @@ class OpenVINOBackend:
             node.set_names({port.name})
         for port, node in zip(step.spec.outputs, model.outputs, strict=True):
             node.set_names({port.name})
+        widen_grids(model)
         shuffle_codes(model)
         ov.save_model(model, path, compress_to_fp16=False)
 
@@ -60,6 +61,8 @@ class OpenVINOBackend:
         core = ov.Core()
         model = _read(core, path)
         model.reshape({i: port.shape(height, width) for i, port in enumerate(spec.inputs)})
+        unpack_weights(model)
+        slice_codes(model)
         accelerate(model, options.get("threads"))
         return OpenVINOGraph(core.compile_model(model, "CPU", _properties(options)), spec)
 
