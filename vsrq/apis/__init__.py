@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vsrq.apis.check import check_config
+    from vsrq.apis.comparison import compare
     from vsrq.apis.config import load_config
     from vsrq.apis.evaluation import evaluate
     from vsrq.apis.initial_weights import inflate, warm_start
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "check_config": "check",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "inflate": "initial_weights",
     "load_config": "config",
@@ -23,7 +25,7 @@ _HOMES = {
     "warm_start": "initial_weights",
 }
 
-__all__ = ["check_config", "evaluate", "inflate", "load_config", "train", "warm_start"]
+__all__ = ["check_config", "compare", "evaluate", "inflate", "load_config", "train", "warm_start"]
 
 
 def __getattr__(name: str) -> Any:
