@@ -120,17 +120,25 @@ def inflate_windows(weights: Mapping[str, Tensor], net: EDVRNet) -> dict[str, Te
 
 
 def _pass_frames_through(net: EDVRNet) -> None:
-    """Let the alignment pass the finest level on, and the fusion mainly the centre frame."""
+    """Let the alignment pass the finest level on, and the fusion mainly the centre frame, with neutral attention.
+
+    Attention that starts anywhere else learns first of all to shut off features that are not yet good for anything,
+    and stays shut.
+    """
     alignment = net.pcd_alignment
     for layer in (*alignment.dcn_pack.values(), alignment.cas_dcnpack):
         _scale_identity(layer, 2.0)  # the mask begins at sigmoid(0) = 1/2
     for block in alignment.feat_conv.values():
         _scale_identity(block.conv, 1.0)
+    if net.with_tsa:
+        for layer in (net.fusion.temporal_attn2, net.fusion.spatial_attn5, net.fusion.spatial_attn_add2):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
     fusion: nn.Module = net.fusion.feat_fusion.conv if net.with_tsa else net.fusion
     weight: Tensor = fusion.weight  # type: ignore[assignment]
     weight.mul_(0.1)
     channels = torch.arange(weight.shape[0])
-    gain = 2.0 if net.with_tsa else 1.0  # a fresh temporal attention weights every frame by about 1/2
+    gain = 2.0 if net.with_tsa else 1.0  # neutral temporal attention weights every frame by 1/2
     weight[channels, net.center_frame_idx * len(channels) + channels, 0, 0] += gain
 
 
