@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vsrq.deploy.driver import StepGraph
 from vsrq.deploy.plan import StepSpec
-from vsrq.deploy.step import Step
 from vsrq.errors import ConfigError, MissingDependencyError, did_you_mean
+
+if TYPE_CHECKING:
+    from vsrq.deploy.step import Step
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 from vsrq.deploy.backend import get_backend
 from vsrq.deploy.driver import StepGraph
 from vsrq.deploy.plan import Plan
-from vsrq.errors import CheckpointError, OutputError
+from vsrq.errors import CheckpointError, OutputError, VsrqError
 
 FORMAT = "vsrq-bundle"
 VERSION = 1
@@ -72,7 +72,7 @@ class Manifest:
             size = values["frame_size"]
             values.update(plan=Plan.from_json(values["plan"]), frame_size=None if size is None else tuple(size))
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{where} is broken ({error}); export the bundle again.") from error
 
 
@@ -163,6 +163,10 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.chmod(0o755)
         os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, VsrqError):
+            raise
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -18,11 +18,12 @@ from vsrq.deploy.backend import Kernel, get_backend
 from vsrq.deploy.bundle import MANIFEST, Manifest, checksums, new_folder
 from vsrq.deploy.parity import Parity
 from vsrq.deploy.steps import cut
-from vsrq.errors import CalibrationError, CheckpointError
+from vsrq.errors import CalibrationError, CheckpointError, ConfigError
 from vsrq.models.deform import DeformConv2d
 from vsrq.ops import deform_conv_export
 from vsrq.quant import QuantDeformConv2d, QuantLayer
 from vsrq.quant.calibratable import calibratables
+from vsrq.quant.quantizer import FLOAT_BITS
 
 # The trace must not see a size by which it could mistake one axis for another, nor one that hides a padding.
 _TRACE_SIZE = (72, 88)
@@ -134,6 +135,11 @@ def _check_calibrated(net: nn.Module) -> None:
     for name, module in calibratables(net):
         if module.required and not getattr(module, "initialized", True):
             raise CalibrationError(f"{name} is not calibrated; give the checkpoint of a calibrated network.")
+        if getattr(module, "dynamic", False) and getattr(module, "bits", FLOAT_BITS) != FLOAT_BITS:
+            raise ConfigError(
+                f"{name} takes its range from each tensor (dynamic=True), which a graph cannot; calibrate with "
+                "dynamic=False."
+            )
 
 
 def _bits(net: nn.Module) -> dict[str, int]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
-import torch
 from openvino import opset13 as ops
-from openvino.frontend.pytorch import ConversionExtension
 
 from vsrq.deploy.backend import Kernel
 from vsrq.deploy.openvino_deform import accelerate
 from vsrq.deploy.openvino_passes import shuffle_codes, slice_codes, unpack_weights, widen_grids
 from vsrq.deploy.plan import Port, StepSpec
-from vsrq.deploy.step import Step, example_inputs
 from vsrq.errors import CheckpointError, ConfigError, check_keys
-from vsrq.ops.deform_conv_export import openvino_extension
+
+if TYPE_CHECKING:
+    from openvino.frontend.pytorch import ConversionExtension
+
+    from vsrq.deploy.step import Step
 
 _OPTIONS = ("precision", "threads")
 _PRECISIONS = ("f32", "bf16")
@@ -44,6 +46,11 @@ class OpenVINOBackend:
         self, step: Step, path: Path, *, height: int, width: int, dynamic: bool, options: Mapping[str, Any]
     ) -> None:
         """Trace a step, convert it and write the graph with its weights as integers where they are quantized."""
+        _properties(options)  # a wrong option fails before the work
+        import torch  # what has been exported runs without it
+
+        from vsrq.deploy.step import example_inputs
+
         inputs = example_inputs(step.spec, height, width, torch.Generator().manual_seed(0))
         shapes = [ov.PartialShape(_shape(port, height, width, dynamic=dynamic)) for port in step.spec.inputs]
         with torch.no_grad():
@@ -58,13 +65,14 @@ class OpenVINOBackend:
 
     def load(self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any]) -> OpenVINOGraph:
         """Compile a graph for frames of one size."""
+        properties = _properties(options)
         core = ov.Core()
         model = _read(core, path)
         model.reshape({i: port.shape(height, width) for i, port in enumerate(spec.inputs)})
         unpack_weights(model)
         slice_codes(model)
         accelerate(model, options.get("threads"))
-        return OpenVINOGraph(core.compile_model(model, "CPU", _properties(options)), spec)
+        return OpenVINOGraph(core.compile_model(model, "CPU", properties), spec)
 
     def kernels(self, graph: OpenVINOGraph) -> list[Kernel]:
         """Return how convolutions and matrix products ran in the last call; needs the option ``profile``."""
@@ -77,17 +85,19 @@ class OpenVINOGraph:
     def __init__(self, compiled: ov.CompiledModel, spec: StepSpec) -> None:
         self.spec = spec
         self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()  # a request serves one call at a time
         self._shapes = [tuple(output.shape) for output in compiled.outputs]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the step; inputs are read and outputs written in place, without copies."""
         outputs = [np.empty(shape, port.dtype) for shape, port in zip(self._shapes, self.spec.outputs, strict=True)]
         arrays = [np.ascontiguousarray(array) for array in inputs]  # OpenVINO's tensors do not keep them alive
-        for index, array in enumerate(arrays):
-            self._request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
-        for index, array in enumerate(outputs):
-            self._request.set_output_tensor(index, ov.Tensor(array, shared_memory=True))
-        self._request.infer()
+        with self._lock:
+            for index, array in enumerate(arrays):
+                self._request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+            for index, array in enumerate(outputs):
+                self._request.set_output_tensor(index, ov.Tensor(array, shared_memory=True))
+            self._request.infer()
         return outputs
 
     def kernels(self) -> list[Kernel]:
@@ -126,12 +136,22 @@ def _properties(options: Mapping[str, Any]) -> dict[str, Any]:
     precision = options.get("precision", "f32")
     if precision not in _PRECISIONS:
         raise ConfigError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}.")
+    threads = options.get("threads")
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+        raise ConfigError(f"threads must be 1 or more, or None for all cores, got {threads!r}.")
     return {
         "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": options.get("threads") or len(os.sched_getaffinity(0)),
+        "INFERENCE_NUM_THREADS": threads or _cores(),
         "PERFORMANCE_HINT": "LATENCY",
         "PERF_COUNT": bool(options.get("profile", False)),
     }
+
+
+def _cores() -> int:
+    """Return the cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _pixel_shuffle(context: Any) -> list[ov.Output]:
@@ -141,4 +161,8 @@ def _pixel_shuffle(context: Any) -> list[ov.Output]:
 
 
 def _extensions() -> list[ConversionExtension]:
+    from openvino.frontend.pytorch import ConversionExtension
+
+    from vsrq.ops.deform_conv_export import openvino_extension
+
     return [ConversionExtension("aten::pixel_shuffle", _pixel_shuffle), openvino_extension()]

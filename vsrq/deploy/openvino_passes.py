@@ -77,14 +77,16 @@ def unpack_weights(model: ov.Model) -> int:
     """
     nibbles = [
         node
-        for node in model.get_ops()
-        if node.get_type_name() == "Constant" and node.get_output_element_type(0) == ov.Type.i4
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type() in (ov.Type.i4, ov.Type.u4)
     ]
     for node in nibbles:
         shape = list(node.get_output_shape(0))
         pairs = node.get_data().view(np.uint8).reshape(-1, 1) >> np.array([0, 4], np.uint8)  # the lower half first
-        codes = ((pairs & 15) ^ 8).astype(np.int8) - 8  # extends the sign
-        _replace(node, ops.constant(codes.reshape(-1)[: int(np.prod(shape))].reshape(shape)))
+        codes = (pairs & 15).reshape(-1)[: int(np.prod(shape))].reshape(shape)
+        if node.get_element_type() == ov.Type.i4:
+            codes = (codes ^ 8).astype(np.int8) - 8  # extends the sign
+        _replace(node, ops.constant(codes))
     return len(nibbles)
 
 

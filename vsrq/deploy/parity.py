@@ -15,6 +15,7 @@ from vsrq.models.padding import pad_clip
 
 FLOAT_DB = 80.0
 QUANTIZED_DB = 45.0
+_SMALLEST = 1e-20  # mean squared error, 200 dB
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,12 @@ def run_graphs(plan: Plan, graphs: Mapping[str, StepGraph], clip: Tensor) -> Ten
 
 
 def worst_psnr(a: Tensor, b: Tensor) -> float:
-    """Return the PSNR in dB of the worst frame of two clips (t, c, h, w), clipped to [0, 1]; equal ones give 200."""
+    """Return the PSNR in dB of the worst frame of two clips (t, c, h, w), clipped to [0, 1].
+
+    Equal clips give 200; what is not a number in either gives NaN, which reaches no threshold.
+    """
     error = (a.clamp(0, 1) - b.clamp(0, 1)).double().square().flatten(1).mean(1).amax()
-    return min(200.0, -10 * torch.log10(error.clamp(min=1e-30)).item())
+    return -10 * torch.log10(error.clamp(min=_SMALLEST)).item()
 
 
 def required_db(net: nn.Module) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vsrq.deploy.driver import Arrays, StepGraph, StepMemory, StepRunner
 from vsrq.deploy.plan import Plan
-from vsrq.models.edvr import window_indices
+from vsrq.windows import window_indices
 
 
 class WindowDriver:
