@@ -12,6 +12,11 @@ model = dict(
     type="QuantizedVSR",
     architecture=_base_.model,
     float_checkpoint="data/weights/BasicVSR_Vimeo90K_BIx4.pth",
-    quant=dict(weight=dict(type="RLQ", bits=4), act=dict(type="RLQ", bits=4), rules=_base_.quant_rules),
+    # from trained weights, steps of smallest squared error are a better start than LSQ's
+    quant=dict(
+        weight=dict(type="RLQ", bits=4, axis=0, observer=dict(type="MSE")),
+        act=dict(type="RLQ", bits=4, observer=dict(type="MSE")),
+        rules=_base_.quant_rules,
+    ),
 )
 default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2))
