@@ -40,12 +40,3 @@ def test_checkpoints_hold_the_average_and_resume_exactly(fit, tmp_path):
     # what tools/test.py and float_checkpoint read is the average
     average = read_state_dict(tmp_path / "whole/iter_3.pth")
     assert torch.equal(average["conv_last.weight"], second["state_dict"]["generator.conv_last.weight"])
-
-
-def test_layout_does_not_change_the_numbers(fit, tmp_path):
-    plain = {**OPTIONS, "custom_hooks": OPTIONS["custom_hooks"][1:]}
-    fit("basicvsr", tmp_path / "last", iters=2, options=OPTIONS)
-    fit("basicvsr", tmp_path / "plain", iters=2, options=plain)
-    states = [load(tmp_path / name / "iter_2.pth")["state_dict"] for name in ("last", "plain")]
-    for name, value in states[0].items():
-        torch.testing.assert_close(value, states[1][name], atol=1e-4, rtol=1e-3, msg=name)
