@@ -135,37 +135,39 @@ class Benchmark:
         return report(self.record, self.macs)
 
     def _ready(self) -> list[str]:
-        """Make weights and graphs in processes of their own, and return the contestants that can take part."""
+        """Make weights and graphs, and return the contestants that can take part.
+
+        It happens in a process of its own: exporting takes memory that contestants must not be charged with.
+        """
         ready = []
-        for name in [name for name in CONTESTANTS if name in self.args.contestants]:
-            contestant = CONTESTANTS[name]
-            known = self.record.of(name)
-            known.pop("failed", None)
-            # mmagic's code does not change with vsrq's
-            version = self.workshop.version if contestant.is_bundle else ""
-            if known.get("version", version) != version:
-                _say(f"{name}: the code has changed since it was measured; measuring again")
-                self.record.forget(name)
-                known = self.record.of(name)
-            known["version"] = version
+        with Worker(self.workshop, "preparation", self.args.threads) as maker:
+            for name in [name for name in CONTESTANTS if name in self.args.contestants]:
+                self._renew(name)
+                needs = CONTESTANTS[name].needs
+                try:
+                    require(needs)
+                    if not self.workshop.has(needs):
+                        _say(f"making {needs}")
+                        maker.ask("prepare", kind=needs)
+                    ready.append(name)
+                except (MissingDependencyError, WorkerError) as error:
+                    self._fail(name, error)
             try:
-                require(contestant.needs)
-                self._prepare(contestant.needs)
-                ready.append(name)
-            except (MissingDependencyError, WorkerError) as error:
-                self._fail(name, error)
-        if ready:
-            self._prepare("weights")
-            with Worker(self.workshop, ready[0], self.args.threads) as worker:
-                self.macs = worker.ask("macs", height=self.args.size[0], width=self.args.size[1])
+                maker.ask("prepare", kind="weights")
+                self.macs = maker.ask("macs", height=self.args.size[0], width=self.args.size[1])
+            except WorkerError as error:
+                _say(f"rates are left out, for multiplications could not be counted: {error}")
         return ready
 
-    def _prepare(self, kind: str) -> None:
-        """Make files in a process of its own: exporting takes memory that contestants must not be charged with."""
-        if not self.workshop.has(kind):
-            _say(f"making {kind}")
-            with Worker(self.workshop, kind, self.args.threads) as worker:
-                worker.ask("prepare", kind=kind)
+    def _renew(self, name: str) -> None:
+        """Forget what was measured of a contestant with other code; mmagic's does not change with vsrq's."""
+        version = self.workshop.version if CONTESTANTS[name].is_bundle else ""
+        known = self.record.of(name)
+        known.pop("failed", None)
+        if known.get("version", version) != version:
+            _say(f"{name}: the code has changed since it was measured; measuring again")
+            self.record.forget(name)
+        self.record.of(name)["version"] = version
 
     def _load(self, names: list[str]) -> None:
         self._frames = source_clip(self.subject, *self.args.size)[: max(self.args.frames, _WARM_UP)]
