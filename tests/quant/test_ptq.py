@@ -152,6 +152,14 @@ def test_reconstruction_brings_blocks_and_network_closer_to_float(net, clip):
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_a_fit_that_does_not_help_is_taken_back(net, clip):
+    model = quantized(net, clip)
+    before = copy.deepcopy(model.state_dict())
+    errors = reconstruct(model, float_copy(model), lambda m: m(clip), ["blocks.1"], Settings(iters=3, lr=50.0))
+    assert errors[0].after == errors[0].before
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
 def test_reconstruction_is_reproducible(net, clip):
     results = []
     for _ in range(2):

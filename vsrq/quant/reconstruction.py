@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ def reconstruct(
     """Fit the rounding of weights and the steps of activations, block by block, in the order in which blocks run.
 
     A block is given what it really gets in the quantized network, in which earlier blocks are fitted already, and is
-    asked for what the float network has in its place. Its float weights are replaced by quantized ones.
+    asked for what the float network has in its place. Its float weights are replaced by quantized ones, unless that
+    does not lower the error.
 
     Args:
         model: Calibrated network, changed in place.
@@ -203,6 +205,7 @@ def _fresh(args: tuple) -> tuple:
 
 def _fit(name: str, block: nn.Module, inputs: list[tuple], targets: list[Tensor], settings: Settings) -> BlockError:
     before = _relative_error(block, inputs, targets)
+    state = copy.deepcopy(block.state_dict())
     generator = torch.Generator().manual_seed(settings.seed)
     energy = torch.stack([y.square().mean() for y in targets]).mean().clamp(min=1e-12)
     with torch.enable_grad(), _learning(block, steps=settings.step_lr > 0) as (roundings, factors):
@@ -229,4 +232,7 @@ def _fit(name: str, block: nn.Module, inputs: list[tuple], targets: list[Tensor]
     after = _relative_error(block, inputs, targets)
     if not after < float("inf"):
         raise CalibrationError(f"reconstruction: block {name} has no finite error after its fit; lower lr or step_lr.")
+    if after > before:  # the decisions were not settled well: as calibrated is better
+        block.load_state_dict(state)
+        after = before
     return BlockError(name, before, after)
