@@ -23,12 +23,13 @@ train_dataloader = dict(
         ]
     ),
 )
-train_cfg = dict(max_iters=500)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+train_cfg = dict(max_iters=300)
 param_scheduler = [
     dict(type="LinearLR", by_epoch=False, start_factor=0.1, begin=0, end=30),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=500, T_max=470, eta_min=1e-4),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=300, T_max=270, eta_min=1e-5),
 ]
 custom_hooks = [
-    dict(type="FreezeHook", iters=200, freeze=["*upsample2*", "*conv_hr*", "*conv_last*"]),
+    dict(type="FreezeHook", iters=150, freeze=["*upsample2*", "*conv_hr*", "*conv_last*"]),
     *_base_.custom_hooks,
 ]

@@ -1,5 +1,5 @@
 # Second stage of EDVR c32: windows of 5 frames, starting from the first stage; everything trains. Scored on Vid4:
-# python tools/inflate_weights.py configs/edvr/edvr_c32_windows.py work_dirs/edvr_c32_frames/iter_500.pth \
+# python tools/inflate_weights.py configs/edvr/edvr_c32_windows.py work_dirs/edvr_c32_frames/iter_300.pth \
 #     work_dirs/warm_start/edvr_c32.safetensors
 # python tools/test.py configs/edvr/edvr_c32_windows.py weights/edvr_c32.safetensors
 _base_ = [

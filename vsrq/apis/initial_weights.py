@@ -13,7 +13,7 @@ from vsrq.apis import config as settings
 from vsrq.engine import rng
 from vsrq.errors import ConfigError
 from vsrq.models import BasicVSRNet, BasicVSRPlusPlusNet, EDVRNet, load_weights, read_state_dict, save_weights
-from vsrq.models.warm_start import fused_features, inflate_windows
+from vsrq.models.warm_start import fit_readout, fused_features, inflate_windows
 from vsrq.models.warm_start import warm_start as start_from
 from vsrq.registry import DATASETS, MODELS
 
@@ -43,11 +43,15 @@ def warm_start(config: str | Path, teacher: str | Path, out: str | Path, *, clip
         raise ConfigError(f"no warm start for {type(net).__name__}; allowed are BasicVSRPlusPlusNet and EDVRNet")
     official = BasicVSRNet().eval()
     load_weights(official, teacher)
-    features = []
+    frames, features = [], []
     for position in range(clips):
         with rng.seeded(seed, position):
-            features.append(fused_features(official, _clip(dataset, position * len(dataset) // clips))[::2])
+            clip = _clip(dataset, position * len(dataset) // clips)
+        frames.append(clip[0, ::2])
+        features.append(fused_features(official, clip)[::2])
     start_from(net, official, torch.cat(features))
+    if isinstance(net, EDVRNet):
+        fit_readout(net, official, torch.cat(frames), torch.cat(features))
     save_weights(net.state_dict(), out, dtype=torch.float32)
 
 

@@ -76,8 +76,7 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
     wide = teacher.lrelu(teacher.upsample1(features))
     source, target = teacher.upsample1.upsample_conv, teacher.upsample2.upsample_conv
     kept = _important_channels(wide, target, channels)
-    # the pixel shuffle makes channel k of the outputs 4k .. 4k + 3
-    rows = (4 * kept[:, None] + torch.arange(4)).flatten()
+    rows = _shuffled_rows(kept)
     conv = net.upsample1.upsample_conv
     conv.weight.copy_(torch.einsum("oikl,ij->ojkl", source.weight[rows], basis))
     conv.bias.copy_(source.bias[rows])
@@ -86,6 +85,35 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
     net.upsample2.upsample_conv.bias.copy_(bias)
     for name in ("conv_hr", "conv_last"):
         net.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
+
+
+@torch.no_grad()
+def fit_readout(net: EDVRNet, teacher: BasicVSRNet, frames: Tensor, features: Tensor) -> None:
+    """Fit the first pixel shuffle to what the untrained features of a network can tell of the teacher's.
+
+    Random features hold much of what is needed linearly. Without this the tail shows noise at first, and training begins
+    by silencing the features instead of using them.
+
+    Args:
+        net: The network, after :func:`warm_start`.
+        teacher: BasicVSR with trained weights.
+        frames: (n, 3, h, w) in [0, 1].
+        features: What enters the teacher's tail for them.
+    """
+    inputs: list[Tensor] = []
+    handle = net.upsample1.register_forward_pre_hook(lambda module, args: inputs.append(args[0].clone()))
+    try:
+        for frame in frames.split(1):
+            net(frame[:, None].expand(-1, net.num_frames, -1, -1, -1))
+    finally:
+        handle.remove()
+    source = teacher.upsample1.upsample_conv
+    wide = teacher.lrelu(teacher.upsample1(features))
+    kept = _important_channels(wide, teacher.upsample2.upsample_conv, net.upsample1.upsample_conv.in_channels)
+    rows = _shuffled_rows(kept)
+    weight, bias = _least_squares(torch.cat(inputs), source(features)[:, rows])
+    net.upsample1.upsample_conv.weight.copy_(weight)
+    net.upsample1.upsample_conv.bias.copy_(bias)
 
 
 def inflate_windows(weights: Mapping[str, Tensor], net: EDVRNet) -> dict[str, Tensor]:
@@ -156,6 +184,11 @@ def _important_channels(wide: Tensor, target: nn.Conv2d, count: int) -> Tensor:
     """Return the sorted channels with most energy at the output of ``target``."""
     energy = wide.square().mean(dim=(0, 2, 3)) * target.weight.square().sum(dim=(0, 2, 3))
     return energy.topk(count).indices.sort().values
+
+
+def _shuffled_rows(channels: Tensor) -> Tensor:
+    """Return the outputs of a convolution of which a pixel shuffle by 2 makes some channels."""
+    return (4 * channels[:, None] + torch.arange(4)).flatten()
 
 
 def _least_squares(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
