@@ -34,7 +34,9 @@ def fixed_bytes(plan: Plan, height: int, width: int) -> int:
     return _GRAPH_BYTES_PER_CHANNEL * channels * height * width + 2 * state
 
 
-def longest_stretch(plan: Plan, height: int, width: int, *, lookahead: int, budget: int, canvas: int = 0) -> int:
+def longest_stretch(
+    plan: Plan, height: int, width: int, *, lookahead: int, budget: int, canvas: int = 0, tiled: bool = False
+) -> int:
     """Return how many frames may be finished at a time.
 
     The answer depends on nothing but the arguments, so that results are the same on every machine.
@@ -45,21 +47,27 @@ def longest_stretch(plan: Plan, height: int, width: int, *, lookahead: int, budg
         width: Likewise.
         lookahead: Frames held beyond the finished ones.
         budget: Bytes.
-        canvas: Bytes kept besides for each finished frame until the stretch is done.
+        canvas: Bytes that a whole finished frame takes until the stretch is done, if it is blended from tiles.
+        tiled: Whether it is.
 
     Raises:
         DataError: Not even one frame fits; says which size would.
     """
     per_frame = bytes_per_frame(plan, height, width)
-    left = budget - fixed_bytes(plan, height, width) - lookahead * per_frame
-    finished = per_frame + canvas
-    if left >= finished:
-        return min(_LONGEST, left // finished)
-    needed = budget - left + finished
-    share = (budget / needed) ** 0.5
+    graphs = fixed_bytes(plan, height, width) + lookahead * per_frame
+    finished = per_frame + (canvas if tiled else 0)
+    if budget >= graphs + finished:
+        return min(_LONGEST, (budget - graphs) // finished)
+    needed = graphs + finished
+    share = (max(0, budget - canvas) / (graphs + per_frame)) ** 0.5
+    tile = int(width * share), int(height * share)
+    what = "tiles" if tiled else "frames"
+    remedy = (
+        f"Tiles of {tile[0]}x{tile[1]} pixels fit: pass tile=(height, width), or" if min(tile) > 0 else "No tile fits:"
+    )
     raise DataError(
-        f"frames of {width}x{height} pixels need about {needed / _GIB:.1f} GiB, {budget / _GIB:.1f} GiB are allowed. "
-        f"Frames or tiles of {int(width * share)}x{int(height * share)} fit: pass tile=, or allow more with memory=."
+        f"{what} of {width}x{height} pixels need about {needed / _GIB:.3g} GiB, {budget / _GIB:.3g} GiB are allowed. "
+        f"{remedy} allow more with memory=."
     )
 
 

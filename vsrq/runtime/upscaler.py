@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -93,10 +93,10 @@ class Upscaler:
         self._scene_threshold = scene_threshold
         self._tile, self._tile_overlap = tile, tile_overlap
         self._options = {} if threads is None else {"threads": threads}
-        self._engine: _Engine | None = None
+        self._compiled: _Compiled | None = None
 
     def stream(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
-        """Upscale frames one after the other.
+        """Upscale frames one after the other. Streams of one upscaler know nothing of each other.
 
         Args:
             frames: RGB (h, w, 3), uint8 or uint16 over its full range, all of one size and type.
@@ -115,7 +115,6 @@ class Upscaler:
         for frame in frames:
             if first is None or engine is None:
                 first, engine = frame, self._engine_for(frame)
-                engine.reset()
             _check_same(frame, first)
             if cuts.starts_scene(frame):
                 yield from engine.run(pending, len(pending))
@@ -133,22 +132,35 @@ class Upscaler:
         return self.stream(frames)
 
     def _engine_for(self, frame: np.ndarray) -> _Engine:
-        """Return graphs compiled for a frame's size; kept for the next stream of that size."""
+        """Return drivers for a stream of such frames; the compiled graphs are kept for the next stream of that size."""
         _check_frame(frame)
         height, width = frame.shape[:2]
-        if self._engine is None or self._engine.size != (height, width):
-            tile = self._tile or self._fixed_tile(height, width)
-            grid = make_grid(height, width, tile or (height, width), self._tile_overlap if tile else 0)
-            padded = self._fixed_size() or self.plan.padded(grid.height, grid.width)
-            _check_memory(self.plan, *padded)
-            graphs = self._source.load(*padded, **self._options)
-            drivers = [make_driver(self.plan, graphs, lookahead=self._lookahead) for _ in grid.corners]
-            canvas = 12 * self.scale**2 * height * width if len(drivers) > 1 else 0
-            stretch = self._stretch or longest_stretch(
-                self.plan, *padded, lookahead=drivers[0].lookahead, budget=self._memory, canvas=canvas
+        if self._compiled is None or self._compiled.size != (height, width):
+            self._compiled = self._compile(height, width)
+        compiled = self._compiled
+        drivers = [make_driver(self.plan, compiled.graphs, lookahead=self._lookahead) for _ in compiled.grid.corners]
+        canvas = _canvas_bytes(self.scale, height, width)
+        stretch = self._stretch or longest_stretch(
+            self.plan,
+            *compiled.padded,
+            lookahead=drivers[0].lookahead,
+            budget=self._memory,
+            canvas=canvas,
+            tiled=len(drivers) > 1,
+        )
+        return _Engine(drivers, compiled.grid, (height, width), compiled.padded, self.scale, stretch)
+
+    def _compile(self, height: int, width: int) -> _Compiled:
+        tile = self._tile or self._fixed_tile(height, width)
+        grid = make_grid(height, width, tile or (height, width), self._tile_overlap if tile else 0)
+        padded = self._fixed_size() or self.plan.padded(grid.height, grid.width)
+        if grid.height > padded[0] or grid.width > padded[1]:
+            raise ConfigError(
+                f"tile {grid.height}x{grid.width} is larger than the {padded[0]}x{padded[1]} pixels the bundle is fixed "
+                "to; leave tile out, or choose a smaller one."
             )
-            self._engine = _Engine(drivers, grid, (height, width), padded, self.scale, stretch)
-        return self._engine
+        _check_memory(self.plan, *padded)
+        return _Compiled(self._source.load(*padded, **self._options), grid, (height, width), padded)
 
     def _fixed_size(self) -> tuple[int, int] | None:
         return self._source.manifest.frame_size if isinstance(self._source, Bundle) else None
@@ -157,6 +169,15 @@ class Upscaler:
         """Return the size a bundle is fixed to where a frame is larger."""
         size = self._fixed_size()
         return size if size is not None and (height > size[0] or width > size[1]) else None
+
+
+class _Compiled(NamedTuple):
+    """Graphs for frames of one size."""
+
+    graphs: dict[str, StepGraph]
+    grid: TileGrid
+    size: tuple[int, int]
+    padded: tuple[int, int]
 
 
 class _Engine:
@@ -207,6 +228,11 @@ class _Engine:
         return np.ascontiguousarray(tensor)
 
 
+def _canvas_bytes(scale: int, height: int, width: int) -> int:
+    """Return what it takes to blend the tiles of one frame."""
+    return 3 * 4 * scale**2 * height * width
+
+
 def _to_tensor(frame: np.ndarray) -> np.ndarray:
     """Turn (h, w, 3) into float32 (1, 3, h, w) in [0, 1]."""
     planes = np.ascontiguousarray(frame.transpose(2, 0, 1))[None].astype(np.float32)
@@ -224,6 +250,8 @@ def _to_frame(planes: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _check_frame(frame: np.ndarray) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise DataError(f"a frame is a numpy array of shape (h, w, 3), got {type(frame).__name__}.")
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype not in _DTYPES:
         raise DataError(
             f"a frame has shape (h, w, 3) and type uint8 or uint16, got {frame.dtype} {frame.shape}; convert it to RGB."
@@ -231,6 +259,8 @@ def _check_frame(frame: np.ndarray) -> None:
 
 
 def _check_same(frame: np.ndarray, first: np.ndarray) -> None:
+    if not isinstance(frame, np.ndarray):
+        _check_frame(frame)
     if frame.shape != first.shape or frame.dtype != first.dtype:
         raise DataError(
             f"a frame is {frame.dtype} {frame.shape}, the first one was {first.dtype} {first.shape}; all frames of a "
@@ -245,5 +275,5 @@ def _check_memory(plan: Plan, height: int, width: int) -> None:
         share = (available / needed) ** 0.5
         raise DataError(
             f"frames of {width}x{height} pixels need about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are "
-            f"free. Tiles of {int(width * share)}x{int(height * share)} fit: pass tile=."
+            f"free. Tiles of {int(width * share)}x{int(height * share)} pixels fit: pass tile=(height, width)."
         )
