@@ -19,9 +19,9 @@ from vsrq.apis import config as settings
 from vsrq.apis.check import check_config
 from vsrq.datasets.clips import load_clip
 from vsrq.demo.assets import ASSETS, fetch
-from vsrq.deploy.bundle import MANIFEST
+from vsrq.deploy.bundle import MANIFEST, Bundle
 from vsrq.deploy.export import ExportReport, export
-from vsrq.errors import ConfigError
+from vsrq.errors import CheckpointError, ConfigError
 from vsrq.models import FloatVSR
 from vsrq.models.checkpoint import load_weights
 from vsrq.registry import MODELS
@@ -66,9 +66,13 @@ def export_config(
         OutputError: ``out`` exists or cannot be written.
     """
     cfg = settings.load_config(config, cfg_options)
-    options = {**cfg.get("onnx_config", {}), **cfg.get("backend_config", {})}
-    backend = backend or options.pop("type", DEFAULT_BACKEND)
-    options.pop("type", None)
+    options = dict(cfg.get("backend_config", {}))
+    configured = options.pop("type", DEFAULT_BACKEND)
+    backend = backend or configured
+    if backend != configured and "type" in cfg.get("backend_config", {}):
+        options = {}  # they belong to another backend
+    if backend == "onnxruntime":
+        options = {**cfg.get("onnx_config", {}), **options}
     model = build_model(cfg, checkpoint, trust_checkpoint=trust_checkpoint)
     report = export(
         model.generator,
@@ -122,7 +126,7 @@ def default_bundle(*, backend: str | None = None) -> Path:
 
     backend = backend or DEFAULT_BACKEND
     folder = cache_folder() / f"basicvsr-reds4-w8a8-{backend}-{_digest(CALIBRATION, vsrq.__version__)}"
-    if not (folder / MANIFEST).is_file():
+    if not _is_bundle(folder):
         print_log(f"first use: calibrating and exporting BasicVSR at 8 bit into {folder}", logger="current")
         network = calibrated(data_folder()).generator
         _log(export(network, folder, parity_clip(), backend=backend, overwrite=True))
@@ -138,9 +142,21 @@ def cached_bundle(config: str | Path, checkpoint: str | Path | None, *, backend:
     content = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else ""
     digest = _digest(cfg.pretty_text, content, str(backend), vsrq.__version__)
     folder = cache_folder() / f"{Path(config).stem}-{digest}"
-    if not (folder / MANIFEST).is_file():
+    if not _is_bundle(folder):
         export_config(config, checkpoint, folder, backend=backend, overwrite=True)
     return folder
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether a cached bundle can be used; one that was changed or is of another version is made again."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        Bundle(folder)
+    except CheckpointError as error:
+        print_log(f"{error} It is made again.", "current", logging.WARNING)
+        return False
+    return True
 
 
 def cache_folder() -> Path:
