@@ -41,4 +41,6 @@ def flow_warp(x: Tensor, flow: Tensor, padding_mode: Literal["zeros", "border"] 
 
 def _span(size: int) -> int:
     """``max(size - 1, 1)`` without a branch, which a trace would decide once and for all."""
+    if torch.compiler.is_exporting():
+        return size - 1 + 2 // (size + 1)  # comparing a symbol there is a branch, too
     return size - 1 + (size == 1)

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from vsrq.quant import export_op
+
 MIN_SCALE = torch.finfo(torch.float32).tiny * 2**16  # keeps 1/scale finite in float32
 
 
@@ -110,6 +112,8 @@ def fake_quantize(
     if x.device.type == "cpu" and x.dtype == torch.float32 and not wants_graph and not wants_gradient:
         return _fake_quantize_in_place(x, scale, zero_point, qmin, qmax, axis)
     scale = scale.detach()  # for which the operator has no gradient
+    if torch.compiler.is_exporting():
+        return export_op.fake_quantize(x, scale, zero_point, qmin, qmax, axis)
     if axis is None:
         return torch.fake_quantize_per_tensor_affine(x, scale.reshape(()), zero_point.reshape(()), qmin, qmax)
     return torch.fake_quantize_per_channel_affine(x, scale, zero_point, axis, qmin, qmax)
