@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/basicvsr_pp_c32n3.py",
     "../_base_/datasets/train_clips_bix4.py",
     "../_base_/datasets/vid4_bix4.py",
-    "../_base_/schedules/small_cpu.py",
+    "../_base_/schedules/small_cpu_bf16.py",
 ]
 model = dict(float_checkpoint="work_dirs/basicvsr-pp_c32n3_clips/iter_200.pth")
 train_dataloader = dict(

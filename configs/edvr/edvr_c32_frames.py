@@ -23,13 +23,12 @@ train_dataloader = dict(
         ]
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
-train_cfg = dict(max_iters=300)
+train_cfg = dict(max_iters=800)
 param_scheduler = [
     dict(type="LinearLR", by_epoch=False, start_factor=0.1, begin=0, end=30),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=300, T_max=270, eta_min=1e-5),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=30, end=800, T_max=770, eta_min=1e-4),
 ]
 custom_hooks = [
-    dict(type="FreezeHook", iters=150, freeze=["*upsample2*", "*conv_hr*", "*conv_last*"]),
+    dict(type="FreezeHook", iters=300, freeze=["*upsample2*", "*conv_hr*", "*conv_last*"]),
     *_base_.custom_hooks,
 ]

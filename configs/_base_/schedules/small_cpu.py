@@ -1,9 +1,8 @@
-# Small networks on a CPU: bfloat16, channels last, Adam with a high rate, one cosine, a moving average of the weights.
+# Small networks on a CPU: channels last, Adam with a high rate, one cosine, a moving average of the weights.
 _base_ = "../default_runtime.py"
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=1000)
 optim_wrapper = dict(
-    type="AmpOptimWrapper",
-    dtype="bfloat16",
+    type="OptimWrapper",
     optimizer=dict(type="Adam", lr=1e-3, betas=(0.9, 0.99)),
     clip_grad=dict(max_norm=1.0),
 )
