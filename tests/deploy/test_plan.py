@@ -74,5 +74,5 @@ def test_an_unknown_step_names_the_nearest():
 def test_a_broken_plan_is_refused(break_it):
     data = json.loads(json.dumps(PLAN.to_json()))
     break_it(data)
-    with pytest.raises(CheckpointError, match="the manifest's plan is broken .*; export the bundle again"):
+    with pytest.raises(CheckpointError, match=r"the manifest's plan is broken .*; export the bundle again"):
         Plan.from_json(data)

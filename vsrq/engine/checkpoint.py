@@ -52,7 +52,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         previous = getattr(self, "last_ckpt", None) or runner.message_hub.runtime_info.get("last_ckpt")
-        backend = self.file_backend
+        backend: Any = self.file_backend  # type: ignore[has-type]
         postponed = _PostponedRemoval(backend)
         self.file_backend = postponed
         try:

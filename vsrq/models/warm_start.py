@@ -91,8 +91,8 @@ def warm_start(net: BasicVSRPlusPlusNet | EDVRNet, teacher: BasicVSRNet, feature
 def fit_readout(net: EDVRNet, teacher: BasicVSRNet, frames: Tensor, features: Tensor) -> None:
     """Fit the first pixel shuffle to what the untrained features of a network can tell of the teacher's.
 
-    Random features hold much of what is needed linearly. Without this the tail shows noise at first, and training begins
-    by silencing the features instead of using them.
+    Random features hold much of what is needed linearly. Without this the tail shows noise at first, and training
+    begins by silencing the features instead of using them.
 
     Args:
         net: The network, after :func:`warm_start`.

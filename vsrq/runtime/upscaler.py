@@ -156,8 +156,8 @@ class Upscaler:
         padded = self._fixed_size() or self.plan.padded(grid.height, grid.width)
         if grid.height > padded[0] or grid.width > padded[1]:
             raise ConfigError(
-                f"tile {grid.height}x{grid.width} is larger than the {padded[0]}x{padded[1]} pixels the bundle is fixed "
-                "to; leave tile out, or choose a smaller one."
+                f"tile {grid.height}x{grid.width} is larger than the {padded[0]}x{padded[1]} pixels the bundle is "
+                "fixed to; leave tile out, or choose a smaller one."
             )
         _check_memory(self.plan, *padded)
         return _Compiled(self._source.load(*padded, **self._options), grid, (height, width), padded)
