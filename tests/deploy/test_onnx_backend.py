@@ -56,7 +56,7 @@ def spec(*inputs, out=Y):
 
 
 def write(module, signature, path, *, dynamic=True, **options):
-    BACKEND.export(Step(module, signature, module), path, height=12, width=16, dynamic=dynamic, options=options)
+    BACKEND.export(Step(module, signature, module.forward), path, height=12, width=16, dynamic=dynamic, options=options)
     return onnx.load(path)
 
 
@@ -174,7 +174,7 @@ def test_bundle_of_a_network(tmp_path):
 def test_options_are_checked():
     check_options({"opset_version": 21, "threads": 2, "decompose_deform_conv": True})
     with pytest.raises(ConfigError, match="did you mean 'opset_version'"):
-        check_options({"opset": 19})
+        check_options({"opset_verson": 19})
     with pytest.raises(ConfigError, match=r"must be 19 to 23 .*got 17"):
         check_options({"opset_version": 17})
     with pytest.raises(ConfigError, match="decompose_deform_conv must be True or False, got 'yes'"):

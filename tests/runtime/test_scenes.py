@@ -15,8 +15,8 @@ def gradient(level, frames, dtype=np.uint8):
 
 
 def test_a_cut_is_found_where_it_is():
-    frames = gradient(0.0, 5) + gradient(0.5, 4) + gradient(0.1, 3)
-    assert cuts(frames) == [5, 9]
+    frames = gradient(0.0, 5) + gradient(0.5, 6) + gradient(0.1, 3)
+    assert cuts(frames) == [5, 11]
     assert cuts(gradient(0.0, 5, np.uint16) + gradient(0.5, 4, np.uint16)) == [5]
 
 

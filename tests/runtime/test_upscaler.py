@@ -102,7 +102,7 @@ def test_frames_are_read_only_as_far_as_needed(steps):
             read.append(i)
             yield frame
 
-    stream = Upscaler(steps, stretch=2, lookahead=1).stream(source())
+    stream = Upscaler(steps, stretch=2, lookahead=1, scene_threshold=0).stream(source())
     next(stream)
     assert len(read) == 3
     stream.close()

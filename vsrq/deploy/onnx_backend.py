@@ -65,8 +65,7 @@ class ONNXRuntimeBackend:
             model = ir.load(path)
             onnx_passes.unpack_weights(model)
             onnx_passes.multiply_integers(model)
-            content = ir.to_proto(model).SerializeToString()
-            return ONNXGraph(content, spec, options)
+            return ONNXGraph(model, spec, options)
         except CheckpointError:
             raise
         except Exception as error:  # onnx, protobuf and onnxruntime have no common class of errors
@@ -81,19 +80,22 @@ class ONNXGraph:
     """A session for a step; see :class:`vsrq.deploy.driver.StepGraph`.
 
     Args:
-        content: The serialized model.
+        model: The graph.
         spec: Signature of the step.
         options: See :class:`ONNXRuntimeBackend`, and ``profile``.
     """
 
-    def __init__(self, content: bytes, spec: StepSpec, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: ir.Model, spec: StepSpec, options: Mapping[str, Any]) -> None:
         self.spec = spec
+        # a convolution moved to a blocked layout is renamed after its output
+        self._renamed = {f"{value.name}_nchwc": str(node.name) for node in model.graph for value in node.outputs}
         self._profile: tempfile.TemporaryDirectory[str] | None = None
         settings = _session_options(options)
         if options.get("profile", False):
             self._profile = tempfile.TemporaryDirectory(prefix="vsrq-profile-")
             settings.enable_profiling = True
             settings.profile_file_prefix = str(Path(self._profile.name) / "ort")
+        content = ir.to_proto(model).SerializeToString()
         self._session = ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
         self._taken = {value.name for value in self._session.get_inputs()}
 
@@ -119,6 +121,7 @@ class ONNXGraph:
             if kind not in (*_FLOATING, *_INTEGER):
                 continue
             node = event["name"].removesuffix("_kernel_time")
+            node = self._renamed.get(node, node)
             found[node] = Kernel(self.spec.name, node.split("/")[0], kind, kind, kind in _INTEGER, event["dur"] / 1000)
         self._profile.cleanup()
         self._profile = None

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from vsrq.errors import ConfigError
 
 _ELEMENTWISE = ("LeakyRelu", "Relu")
+_BIAS_ROUNDING = 0.01  # of a step of the next quantizer, tolerated for a fused kernel
 _PACKED = {True: ir.DataType.INT4, False: ir.DataType.UINT4}
 
 
@@ -158,9 +159,12 @@ def _expand_weight(graph: ir.Graph, node: ir.Node, *, pack: bool) -> None:
         tensor = ir.tensor(values.astype(_PACKED[qmin < 0].numpy()), dtype=_PACKED[qmin < 0])
         return _initializer(graph, f"{name}_{suffix}", tensor)
 
-    inputs = [integers("codes", codes), _initializer(graph, f"{name}_scale", _vector(scale, axis))]
-    if zero_point.any():
-        inputs.append(integers("zero", _vector(zero_point, axis).astype(codes.dtype)))
+    # a zero point of zeros could be left out, but ONNX Runtime's own rewrite for CPUs without VNNI then fails
+    inputs = [
+        integers("codes", codes),
+        _initializer(graph, f"{name}_scale", _vector(scale, axis)),
+        integers("zero", _vector(zero_point, axis).astype(codes.dtype)),
+    ]
     attributes = [] if axis < 0 else [ir.AttrInt64("axis", axis)]
     _replace(graph, node, [ir.Node("", "DequantizeLinear", inputs, attributes)])
 
@@ -207,18 +211,31 @@ def _shuffle_before(node: ir.Node) -> ir.Node | None:
 
 
 def _fuses(conv: ir.Node) -> bool:
-    """Whether the backend itself joins a convolution with the quantizer that follows it."""
+    """Whether the backend may itself join a convolution with the quantizer that follows it.
+
+    It then rounds the bias to multiples of the input's scale times the weight's, which may be coarse below 8 bit.
+    """
+    following = _quantizer_after(conv)
+    sources = [value.producer() if value is not None else None for value in conv.inputs[:2]]
+    if following is None or any(node is None or node.op_type != "DequantizeLinear" for node in sources):
+        return False
+    x_scale, weight_scale, step = (_required(node, 1) for node in (*sources, following) if node is not None)
+    return bool(np.max(x_scale * weight_scale) / 2 <= _BIAS_ROUNDING * np.min(step))
+
+
+def _quantizer_after(conv: ir.Node) -> ir.Node | None:
+    """Return the only reader of a convolution, or of its ReLU, if it quantizes."""
     value = conv.outputs[0]
     for _ in range(2):
         readers = value.consumers()
         if len(readers) != 1:
-            return False
+            return None
         if readers[0].op_type == "QuantizeLinear":
-            return True
+            return readers[0]
         if readers[0].op_type != "Relu":
-            return False
+            return None
         value = readers[0].outputs[0]
-    return False
+    return None
 
 
 def _to_conv_integer(graph: ir.Graph, conv: ir.Node) -> bool:
@@ -226,7 +243,7 @@ def _to_conv_integer(graph: ir.Graph, conv: ir.Node) -> bool:
     if x is None or weight is None or {x.op_type, weight.op_type} != {"DequantizeLinear"}:
         return False
     codes, x_scale, weight_scale = constant(weight.inputs[0]), constant(x.inputs[1]), constant(weight.inputs[1])
-    if codes is None or x_scale is None or weight_scale is None or x_scale.ndim or len(weight.inputs) > 2:
+    if codes is None or x_scale is None or weight_scale is None or x_scale.ndim or _required(weight, 2).any():
         return False
     scale = _initializer(graph, f"{conv.name}_scale", (x_scale * weight_scale).reshape(-1, 1, 1).astype(np.float32))
     integer = ir.Node("", "ConvInteger", [x.inputs[0], weight.inputs[0], x.inputs[2]], list(conv.attributes.values()))
