@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
+from mmengine import print_log
 from openvino import opset13 as ops
 
 from vsrq.deploy.backend import Kernel
 from vsrq.deploy.openvino_deform import accelerate
+from vsrq.deploy.openvino_exact import multiply_floats, sums_overflow
 from vsrq.deploy.openvino_passes import shuffle_codes, slice_codes, unpack_weights, widen_grids
 from vsrq.deploy.plan import Port, StepSpec
 from vsrq.errors import CheckpointError, ConfigError, check_keys
@@ -71,6 +75,8 @@ class OpenVINOBackend:
         model.reshape({i: port.shape(height, width) for i, port in enumerate(spec.inputs)})
         unpack_weights(model)
         slice_codes(model)
+        if sums_overflow() and multiply_floats(model):
+            _report_overflow()
         accelerate(model, options.get("threads"))
         return OpenVINOGraph(core.compile_model(model, "CPU", properties), spec)
 
@@ -145,6 +151,16 @@ def _properties(options: Mapping[str, Any]) -> dict[str, Any]:
         "PERFORMANCE_HINT": "LATENCY",
         "PERF_COUNT": bool(options.get("profile", False)),
     }
+
+
+@lru_cache(maxsize=1)
+def _report_overflow() -> None:
+    print_log(
+        "this CPU has no VNNI: products of 8-bit weights overflow in its integer kernels, so the layers concerned run "
+        "in float32, with the same results but slower. Weights of 7 bits or less run in integers here.",
+        logger="current",
+        level=logging.WARNING,
+    )
 
 
 def _cores() -> int:
