@@ -9,6 +9,7 @@ from vsrq.apis import cli
 
 # each module has add_arguments(parser) and main(args) -> exit status; only the one asked for is imported
 COMMANDS = {
+    "accuracy": "scores of the three networks on Vid4, float and quantized",
     "residual": "temporal residuals beside frame quantization: quality, bit operations, memory",
     "residual-overhead": "time of the simulated residual forward over the frame-quantized one",
     "speed": "measured time of exported networks",

@@ -75,8 +75,8 @@ def compare(
             {
                 "clip": name,
                 "frames": len(low),
-                **{f"bicubic {key}": value for key, value in _scores(enlarged, truth).items()},
-                **{f"network {key}": value for key, value in _scores(upscaled, truth).items()},
+                **{f"bicubic {key}": value for key, value in luma_scores(enlarged, truth).items()},
+                **{f"network {key}": value for key, value in luma_scores(upscaled, truth).items()},
             }
         )
         strips.append(_strip([enlarged, upscaled, truth], crop))
@@ -103,7 +103,8 @@ def _part(clip: Tensor, name: str, start: int, frames: int | None) -> Tensor:
     return clip[start:stop]
 
 
-def _scores(images: Tensor, truth: Tensor) -> dict[str, float]:
+def luma_scores(images: Tensor, truth: Tensor) -> dict[str, float]:
+    """Return the mean PSNR in dB and SSIM of frames (t, 3, h, w) in 0..255, on the luma."""
     pairs = list(zip(images.float(), truth.float(), strict=True))  # one by one: double precision takes memory
     return {
         "PSNR": sum(float(psnr(a, b, convert_to="Y")) for a, b in pairs) / len(pairs),

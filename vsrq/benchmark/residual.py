@@ -56,13 +56,14 @@ class Benchmark:
 
     Args:
         args: The command's arguments.
+        clips: Clips and their motion that another network has loaded already; filled further.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, clips: dict[tuple[str, int], Any] | None = None) -> None:
         self.args = args
         self.architecture = dict(load_config(args.config).model)
         self.cache = RowCache(Path(args.work_dir) / "rows")
-        self.scores: dict[tuple[str, int], Any] = {}
+        self._clips = {} if clips is None else clips
         has_flow = any(name.startswith("spynet.") for name, _ in self.float_net.generator.named_modules())
         self.fixed = [COARSE_FLOW, FLOW] if has_flow else []
         self.residual_fixed = [dict(pattern="spynet.*", residual=False)] if has_flow else []
@@ -97,17 +98,8 @@ class Benchmark:
 
     def row(self, setting: Setting, clip: str, model: FloatVSR) -> dict[str, Any]:
         """Score one setting on one clip."""
-        low, high, motions = self._clip(clip)
-        if isinstance(model, QuantizedVSR):
-            report, output = model.cost(low[None])
-        else:
-            outputs: list[Tensor] = []
-            roles = model.generator.roles
-            report = cost.measure(
-                model.generator, low[None], run=lambda x: outputs.append(model.upscale(x)), roles=roles
-            )
-            output = outputs[0]
-        frames = output[0].clamp(0, 1)
+        low, high, motions = self.clip(clip)
+        report, frames = run_and_count(model, low)
         return dict(
             psnr_y=psnr(frames * 255, high * 255, convert_to="Y").mean().item(),
             e_warp=warping_error(frames, motions),
@@ -161,12 +153,25 @@ class Benchmark:
         kept = self.cache.get_or_compute(inputs, compute)
         return {name: [Option(**option) for option in choices] for name, choices in kept.items()}
 
-    def _clip(self, name: str) -> tuple[Tensor, Tensor, list[Motion]]:
+    def clip(self, name: str) -> tuple[Tensor, Tensor, list[Motion]]:
+        """Return input, ground truth and its motion of a scored clip."""
         key = name, self.args.frames
-        if key not in self.scores:
+        if key not in self._clips:
             low, high = SCORED[name].load(data_folders(), self.args.frames, self.args.crop)
-            self.scores[key] = low, high, clip_motion(high, self.flow)
-        return self.scores[key]
+            self._clips[key] = low, high, clip_motion(high, self.flow)
+        return self._clips[key]
+
+
+def run_and_count(model: FloatVSR, clip: Tensor) -> tuple[cost.CostReport, Tensor]:
+    """Upscale a clip ``(t, 3, h, w)`` and count what it costs; the output is clipped to [0, 1]."""
+    if isinstance(model, QuantizedVSR):
+        report, output = model.cost(clip[None])
+    else:
+        outputs: list[Tensor] = []
+        roles = model.generator.roles
+        report = cost.measure(model.generator, clip[None], run=lambda x: outputs.append(model.upscale(x)), roles=roles)
+        output = outputs[0]
+    return report, output[0].clamp(0, 1)
 
 
 def _fast(model: Any) -> Any:
@@ -174,7 +179,12 @@ def _fast(model: Any) -> Any:
     return model.eval().to(memory_format=torch.channels_last)
 
 
-def _known(given: Iterable[str], allowed: Iterable[str], what: str) -> list[str]:
+def known(given: Iterable[str], allowed: Iterable[str], what: str) -> list[str]:
+    """Return names as a list.
+
+    Raises:
+        ConfigError: One is not allowed; names the nearest.
+    """
     for name in given:
         if name not in allowed:
             raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, allowed)}. Allowed: {'; '.join(allowed)}.")
@@ -183,7 +193,7 @@ def _known(given: Iterable[str], allowed: Iterable[str], what: str) -> list[str]
 
 def main(args: argparse.Namespace) -> int:
     """Compute the missing rows, then write the table and the plots of all rows asked for."""
-    clips, names = _known(args.clips, SCORED, "clip"), _known(args.settings, SETTINGS, "setting")
+    clips, names = known(args.clips, SCORED, "clip"), known(args.settings, SETTINGS, "setting")
     if args.frames < 2:
         raise ConfigError(f"--frames must be 2 or more to score consistency in time, got {args.frames}.")
     started = time.monotonic()

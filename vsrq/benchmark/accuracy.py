@@ -1,0 +1,136 @@
+"""Scores of the three networks, float and quantized: PSNR-Y, SSIM-Y, warping error and bit operations in one table.
+
+Rows are kept in the working folder: an interrupted or time-limited run continues where it stopped, and writes the
+table of all rows there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vsrq.apis.comparison import luma_scores
+from vsrq.benchmark.clips import SCORED
+from vsrq.benchmark.residual import Benchmark, known, run_and_count
+from vsrq.benchmark.residual_settings import SETTINGS
+from vsrq.datasets import matlab_resize, to_uint8
+from vsrq.errors import ConfigError
+from vsrq.evaluation.temporal import warping_error
+
+VERSION = 1  # of the figures: raise it when a change of the method makes kept rows wrong
+NETWORKS = {
+    "BasicVSR": ("configs/basicvsr/basicvsr_vid4-bi.py", "data/weights/BasicVSR_Vimeo90K_BIx4.pth"),
+    "BasicVSR++ c32n3": ("configs/basicvsr_pp/basicvsr-pp_c32n3_long.py", "weights/basicvsr_pp_c32n3.safetensors"),
+    "EDVR c32": ("configs/edvr/edvr_c32_windows.py", "weights/edvr_c32.safetensors"),
+}
+_BICUBIC = "bicubic"
+_DEFAULT_SETTINGS = ("float", "W8A8", "W4A4", "res W4A4")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help=f"any of: {'; '.join(NETWORKS)}")
+    parser.add_argument("--settings", nargs="+", default=list(_DEFAULT_SETTINGS), help=f"any of: {'; '.join(SETTINGS)}")
+    parser.add_argument("--clips", nargs="+", default=["calendar", "foliage"], help=f"any of: {', '.join(SCORED)}")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--crop", type=int, help="edge of the central part to score, in pixels of the ground truth")
+    parser.add_argument("--flow-checkpoint", default="data/weights/BasicVSR_REDS4.pth", help="BasicVSR, for E_warp")
+    parser.add_argument("--calibration-frames", type=int, default=5)
+    parser.add_argument("--calibration-crop", type=int, default=256)
+    parser.add_argument("--time-limit", type=float, help="minutes after which no new row is begun")
+    parser.add_argument("--work-dir", default="work_dirs/benchmark_accuracy")
+
+
+Rows = dict[tuple[str, str, str], dict[str, Any]]  # by network, setting and clip
+
+
+def main(args: argparse.Namespace) -> int:
+    """Compute the missing rows, then write the table of all rows asked for."""
+    if args.frames < 2:
+        raise ConfigError(f"--frames must be 2 or more to score consistency in time, got {args.frames}.")
+    networks = known(args.networks, NETWORKS, "network")
+    settings, clips = known(args.settings, SETTINGS, "setting"), known(args.clips, SCORED, "clip")
+    started, loaded, rows = time.monotonic(), {}, {}  # type: ignore[var-annotated]
+
+    def late() -> bool:
+        return args.time_limit is not None and time.monotonic() - started > 60 * args.time_limit
+
+    for network in networks:
+        config, checkpoint = NETWORKS[network]
+        benchmark = Benchmark(argparse.Namespace(**vars(args), config=config, checkpoint=checkpoint), loaded)
+        for setting in (_BICUBIC, *settings):
+            model = None
+            for clip in clips:
+                inputs = _inputs(benchmark, setting, clip)
+                row = benchmark.cache.get(inputs)
+                if row is None and not late():
+                    with torch.no_grad():
+                        if setting != _BICUBIC:
+                            model = model or benchmark.build(SETTINGS[setting])
+                        row = benchmark.cache.get_or_compute(inputs, lambda: _row(benchmark, model, clip))  # noqa: B023
+                if row is not None:
+                    rows[network, setting, clip] = row
+    text = markdown(rows, clips, args)
+    folder = Path(args.work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "accuracy.md.partial").write_text(text)
+    os.replace(folder / "accuracy.md.partial", folder / "accuracy.md")
+    sys.stdout.write(text)
+    return 0
+
+
+def _inputs(benchmark: Benchmark, setting: str, clip: str) -> dict[str, Any]:
+    """Return everything a row depends on."""
+    if setting == _BICUBIC:  # the same for all networks
+        return dict(kind="bicubic", version=VERSION, clip=clip, frames=benchmark.args.frames, crop=benchmark.args.crop)
+    return dict(benchmark.inputs(SETTINGS[setting], clip), kind="accuracy", accuracy_version=VERSION)
+
+
+def _row(benchmark: Benchmark, model: Any, clip: str) -> dict[str, Any]:
+    low, high, motions = benchmark.clip(clip)
+    if model is None:
+        frames, costs = matlab_resize(to_uint8(low), 4.0).float() / 255, {}
+    else:
+        report, frames = run_and_count(model, low)
+        costs = dict(bops_per_mac=report.bops_per_mac(("flow",)))
+    return dict(luma_scores(to_uint8(frames), to_uint8(high)), e_warp=warping_error(frames, motions), **costs)
+
+
+def markdown(rows: Mapping[tuple[str, str, str], Mapping[str, Any]], clips: list[str], args: Any) -> str:
+    """Return the table, and how it was made."""
+    titles = [f"{clip} PSNR / SSIM" for clip in clips]
+    lines = [
+        f"| network | setting | {' | '.join(titles)} | mean PSNR | to bicubic | to float | E_warp x 1000 | BOPs/MAC |",
+        "|--|--|" + "--:|" * (len(clips) + 5),
+    ]
+    for network, setting in dict.fromkeys((network, setting) for network, setting, _ in rows):
+        found = [rows[network, setting, clip] for clip in clips if (network, setting, clip) in rows]
+        if len(found) < len(clips):
+            continue
+        psnr = _mean(found, "PSNR")
+        others = [[rows.get((network, other, clip)) for clip in clips] for other in (_BICUBIC, "float")]
+        gaps = [f"{psnr - _mean(other, 'PSNR'):+.2f}" if all(other) else "-" for other in others]
+        bops = f"{_mean(found, 'bops_per_mac'):.1f}" if "bops_per_mac" in found[0] else "-"
+        cells = [f"{row['PSNR']:.2f} / {row['SSIM']:.4f}" for row in found]
+        e_warp = f"{1000 * _mean(found, 'e_warp'):.3f}"
+        lines.append(f"| {' | '.join([network, setting, *cells, f'{psnr:.2f}', *gaps, e_warp, bops])} |")
+    part = "whole frames" if args.crop is None else f"the central {args.crop} x {args.crop} pixels"
+    lines += [
+        "",
+        f"First {args.frames} frames of each clip, {part}, x4 bicubic, scored on the luma of 8-bit frames. "
+        "Post-training quantization, calibrated on other videos; per-channel weights, affine activations, MSE ranges. "
+        "`res`: temporal residuals at the same bits. BOPs/MAC are simulated bit operations without the flow network, "
+        "which is at 8 bit in all quantized rows.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _mean(rows: Sequence[Any], key: str) -> float:
+    return sum(float(row[key]) for row in rows) / len(rows)
