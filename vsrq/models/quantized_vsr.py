@@ -14,7 +14,7 @@ from vsrq.errors import ConfigError, check_keys
 from vsrq.models.checkpoint import load_weights
 from vsrq.models.deform import DeformConv2d
 from vsrq.models.float_vsr import FloatVSR
-from vsrq.quant import QuantDeformConv2d, cost, prepare, register_quant_layer
+from vsrq.quant import QuantDeformConv2d, add_lora, cost, prepare, prepare_nf4, register_quant_layer
 from vsrq.quant.weight_cache import quantize_weights_once
 from vsrq.registry import MODELS
 from vsrq.residual import TemporalState, convert_residual, temporal
@@ -43,9 +43,13 @@ class QuantizedVSR(FloatVSR):
         train_cfg: As in :class:`FloatVSR`.
         test_cfg: As in :class:`FloatVSR`.
         init_cfg: As in :class:`FloatVSR`.
+        nf4: In place of ``quant``, for storage alone: arguments of :func:`vsrq.quant.prepare_nf4`: ``block``,
+            ``double``, ``rules``.
+        lora: Arguments of :func:`vsrq.quant.add_lora`: ``rank``, ``alpha``, ``rules``. The rest of the network is
+            frozen.
 
     Attributes:
-        layer_table: What :func:`vsrq.quant.prepare` did, one row per layer.
+        layer_table: What :func:`vsrq.quant.prepare` or :func:`vsrq.quant.prepare_nf4` did, one row per layer.
         residual_table: What :func:`vsrq.residual.convert_residual` did; empty without residuals.
         distiller: The teachers and losses; ``None`` without distillation.
 
@@ -57,7 +61,7 @@ class QuantizedVSR(FloatVSR):
     def __init__(
         self,
         architecture: Mapping[str, Any],
-        quant: Mapping[str, Any],
+        quant: Mapping[str, Any] | None = None,
         residual: Mapping[str, Any] | None = None,
         float_checkpoint: str | None = None,
         distill: Mapping[str, Any] | None = None,
@@ -65,7 +69,13 @@ class QuantizedVSR(FloatVSR):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
+        nf4: Mapping[str, Any] | None = None,
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
+        if (quant is None) == (nf4 is None):
+            raise ConfigError("QuantizedVSR takes either quant=dict(...) or nf4=dict(...), and exactly one of them.")
+        if nf4 is not None and residual is not None:
+            raise ConfigError("NF4 weights are used in float, so residuals would save nothing; remove residual or nf4.")
         arguments = dict(architecture)
         kind = arguments.pop("type", "FloatVSR")
         if kind != "FloatVSR":
@@ -79,13 +89,20 @@ class QuantizedVSR(FloatVSR):
                 "checkpoint_steps=True runs every step twice, but the memory of residual layers moves on in between. "
                 "Set checkpoint_steps=False, train on shorter clips, or fine-tune with residual=None first."
             )
-        check_keys(quant, ["weight", "act", "rules"], "quant")
-        self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
+        if quant is not None:
+            check_keys(quant, ["weight", "act", "rules"], "quant")
+            self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
+        elif nf4 is not None:
+            check_keys(nf4, ["block", "double", "rules"], "nf4")
+            self.layer_table = prepare_nf4(self.generator, **nf4, roles=self.generator.roles)
         self.residual_table = []
         if residual is not None:
             check_keys(residual, RESIDUAL_SETTINGS, "residual")
             recipe = {"warmup": self.generator.residual_warmup, **residual}
             self.residual_table = convert_residual(self.generator, **recipe)
+        if lora is not None:
+            check_keys(lora, ["rank", "alpha", "rules"], "lora")
+            add_lora(self.generator, **lora)
         self.distiller: Distiller | None = None
         if distill is not None:
             check_keys(distill, ["teachers", "losses"], "distill")

@@ -1,4 +1,4 @@
-"""Uniform quantization of layers: maths, observers, quantizers, layers, rules, calibration, cost.
+"""Quantization of layers: maths, observers, quantizers, layers, rules, calibration, NF4 storage, LoRA, cost.
 
 Nothing here knows of video or of a particular network.
 """
@@ -11,18 +11,26 @@ from vsrq.quant.layers import (
     QuantLinear,
     register_quant_layer,
 )
+from vsrq.quant.lora import add_lora, merge_lora
+from vsrq.quant.nf4_layers import NF4Conv2d, NF4Layer, NF4Linear, prepare_nf4
 from vsrq.quant.prepare import LayerRow, prepare
 from vsrq.quant.quantizer import QParams, UniformQuantizer
 
 __all__ = [
     "LayerRow",
+    "NF4Conv2d",
+    "NF4Layer",
+    "NF4Linear",
     "QParams",
     "QuantConv2d",
     "QuantDeformConv2d",
     "QuantLayer",
     "QuantLinear",
     "UniformQuantizer",
+    "add_lora",
     "calibrate",
+    "merge_lora",
     "prepare",
+    "prepare_nf4",
     "register_quant_layer",
 ]
