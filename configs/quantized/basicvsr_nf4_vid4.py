@@ -1,5 +1,5 @@
-# BasicVSR (official Vimeo-90K BI weights) with weights stored as NF4, scored on Vid4. Storage only: it computes in float.
-# Needs no data; the rendered clips are there because every training loop has a data set.
+# BasicVSR (official Vimeo-90K BI weights) with weights stored as NF4, scored on Vid4. Storage only: it computes in
+# float. Needs no data; the rendered clips are there because every training loop has a data set.
 _base_ = [
     "../_base_/models/basicvsr_c64n30.py",
     "../_base_/datasets/rendered_clips.py",
