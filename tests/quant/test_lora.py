@@ -49,15 +49,14 @@ def wake(net):
 
 
 def train(net, steps=60):
-    """Fit the network to a shifted version of itself; return the loss before and after."""
-    torch.manual_seed(1)
-    target = net(X).detach() + 0.3 * torch.randn(1, 2, 9, 7)
+    """Fit the network to one whose changes are known, by steps along the gradient's sign; return both losses."""
+    target = wake(copy.deepcopy(net))(X).detach()
     learned = [p for p in net.parameters() if p.requires_grad]
     losses = []
     for _ in range(steps):
         loss = F.mse_loss(net(X), target)
         for parameter, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
-            parameter.data -= 0.05 * gradient
+            parameter.data -= 2e-3 * gradient.sign()
         losses.append(loss.item())
     return losses[0], losses[-1]
 
@@ -89,7 +88,7 @@ def test_only_the_changes_learn_and_they_do(make):
     trained = {name.rpartition(".")[2] for name, p in net.named_parameters() if p.requires_grad}
     assert trained == ({"up", "down"} if make is packed else {"up", "down", "factor"})
     before, after = train(net)
-    assert after < 0.95 * before
+    assert after < 0.5 * before
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in frozen.items())
 
 

@@ -68,6 +68,7 @@ def analyse(
     if model_config.get("type") != "QuantizedVSR" or quant is None:
         raise ConfigError(f"{config} is no experiment on a uniform grid; use one with quant=dict(...).")
     quant = quant.to_dict()
+    quant.get("act", {}).pop("adaptive", None)  # the widths that are asked for are tried, not shifted ones
     weights = checkpoint or model_config.get("float_checkpoint")
     architecture = {**model_config.architecture, "float_checkpoint": weights}
     low, truth = _pair(clip, start, frames, crop, degradation)
