@@ -78,13 +78,23 @@ def test_bits_go_to_the_sensitive_layer_and_the_rules_make_that_network():
     net, rules = Net(), [dict(pattern="strong", act=dict(symmetric=True)), dict(pattern="unused", quantize=False)]
     chosen = allocate(options_from(measure(net, rules=rules)), 23)
     assert (chosen["strong"].weight_bits, chosen["weak"].weight_bits) == (6, 3)
-    written = rules_from(chosen, rules)
+    written = rules_from(net, chosen, rules)
     assert [rule["pattern"] for rule in written] == ["strong", "weak", "unused"]
     prepare(net, rules=written)
     assert net.strong.act_quantizer.symmetric  # what a rule said beside bits is kept
     assert not net.weak.act_quantizer.symmetric
     calibrate(net, lambda: run(net, CLIP))
     assert cost.measure(net, CLIP, run=lambda clip: run(net, clip)).bops_per_mac() == (36 + 9) / 2
+
+
+def test_rules_of_layers_that_were_not_tried_are_kept():
+    net, rules = Net(), [dict(pattern="[sw]*", act=dict(symmetric=True)), dict(pattern="unused", quantize=False)]
+    chosen = allocate(options_from(measure(net, rules=rules, layers=["strong"])), 40)
+    written = rules_from(net, chosen, rules)
+    assert [rule["pattern"] for rule in written] == ["strong", "[sw]*", "unused"]
+    prepare(net, rules=written)
+    assert net.weak.act_quantizer.symmetric
+    assert net.weak.weight_quantizer.bits == 8
 
 
 def test_layers_whose_bits_a_rule_decides_are_counted_but_not_free():

@@ -99,7 +99,7 @@ def analyse(
     write_plot(folder / "sensitivity.png", lambda pyplot: _draw(pyplot, trials))
     if budget is not None:
         chosen = allocate(options_from(trials), budget)
-        rules = rules_from(chosen, quant.get("rules", ()))
+        rules = rules_from(net, chosen, quant.get("rules", ()))
         mixed = QuantizedVSR(architecture, quant={**quant, "rules": rules})
         calibrate(mixed, lambda: mixed.upscale(low))
         cost, output = mixed.cost(low)

@@ -18,7 +18,7 @@ from vsrq.quant.calibrate import calibrate
 from vsrq.quant.layers import QUANT_LAYERS, QuantLayer
 from vsrq.quant.prepare import DEFAULT_ACT, DEFAULT_WEIGHT, prepare
 from vsrq.quant.quantizer import FLOAT_BITS
-from vsrq.quant.rules import Rule, RuleBook, merge
+from vsrq.quant.rules import Rule, RuleBook, first_match, merge
 
 Bits = tuple[int, int]
 Settings = dict[str, Any]
@@ -133,15 +133,16 @@ def options_from(trials: Iterable[Trial]) -> dict[str, list[Option]]:
     return options
 
 
-def rules_from(chosen: Mapping[str, Option], rules: Iterable[Rule]) -> list[Settings]:
+def rules_from(model: nn.Module, chosen: Mapping[str, Option], rules: Iterable[Rule]) -> list[Settings]:
     """Write an allocation as all rules of an experiment.
 
     Args:
-        chosen: What :func:`vsrq.quant.allocate` chose.
+        model: The float network.
+        chosen: What :func:`vsrq.quant.allocate` chose, for all its layers or some.
         rules: The rules the sensitivity was measured with. What they set beside bits is kept.
 
     Returns:
-        One rule per layer whose bits were free, then the rules that decide the others.
+        One rule per layer whose bits were free, then those of ``rules`` that decide the others.
     """
     given = [dict(rule) for rule in rules]
     settings = settings_of(chosen, given, strict=False)
@@ -151,7 +152,9 @@ def rules_from(chosen: Mapping[str, Option], rules: Iterable[Rule]) -> list[Sett
         own, option = settings[name], chosen[name]
         bits = {"weight": option.weight_bits, "act": option.act_bits}
         written.append({"pattern": name, **{key: {**(own.get(key) or {}), "bits": b} for key, b in bits.items()}})
-    return written + [rule for rule in given if is_fixed(rule)]
+    others = [n for n, m in model.named_modules() if type(m) in QUANT_LAYERS and n not in free]
+    deciding = {first_match(name, [rule["pattern"] for rule in given]) for name in others}
+    return written + [rule for rule in given if rule["pattern"] in deciding]
 
 
 def settings_of(names: Iterable[str], rules: Iterable[Rule], *, strict: bool = True) -> dict[str, Settings]:
