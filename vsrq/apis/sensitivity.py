@@ -171,7 +171,7 @@ def _upscale(net: nn.Module, clip: Tensor) -> Tensor:
 def _allocation_text(report: dict[str, Any]) -> str:
     found = report["allocation"]
     counts = Counter(f"{weight}/{act}" for weight, act in found["bits"].values())
-    layers = ", ".join(f"{count} layers at {bits}" for bits, count in sorted(counts.items()))
+    layers = "layers by bits: " + ", ".join(f"{count} x {bits}" for bits, count in sorted(counts.items()))
     return (
         f"\nWithin {found['budget']:g} BOPs/MAC: {layers}. The whole network: {found['bops_per_mac']:.2f} BOPs/MAC, "
         f"{found['psnr']:.3f} dB ({report['float_psnr'] - found['psnr']:.3f} below float).\n"
