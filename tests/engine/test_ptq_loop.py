@@ -27,6 +27,17 @@ def test_the_whole_recipe_runs_from_a_config_and_its_checkpoint_evaluates(tmp_pa
     assert evaluate(config, str(tmp_path / "ptq.pth"), work_dir=str(tmp_path / "test"))["PSNR"] > 15
 
 
+def test_adaptive_bits_and_bounds_are_in_the_checkpoint(tmp_path):
+    config = "configs/tiny/basicvsr_adaptive-w4a4_ptq.py"
+    train(config, work_dir=str(tmp_path))
+    saved = torch.load(tmp_path / "ptq.pth", weights_only=True)["state_dict"]
+    low, high = saved["generator.bit_adaptation.bounds"].tolist()
+    assert 0 < low < high
+    shifts = [int(value) for key, value in saved.items() if key.endswith("layer_shift")]
+    assert shifts.count(1) == shifts.count(-1) == len(shifts) // 4 > 0
+    assert evaluate(config, str(tmp_path / "ptq.pth"), work_dir=str(tmp_path / "test"))["PSNR"] > 15
+
+
 def test_nothing_is_saved_when_calibration_fails(tmp_path):
     # one frame is too short: no residual call is ever made
     options = {"train_dataloader.dataset.num_input_frames": 1}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.registry import DefaultScope
 
 from vsrq.apis.config import load_config
+from vsrq.apis.reports import write_plot, write_texts
 from vsrq.datasets.clips import load_clip
 from vsrq.errors import ConfigError
 from vsrq.models import QuantizedVSR, load_weights
@@ -77,21 +78,14 @@ def markdown(rows: Sequence[LayerStats]) -> str:
 
 def write(rows: Sequence[LayerStats], folder: Path) -> None:
     """Write table and JSON and, where matplotlib is installed, a plot; print the table."""
-    folder.mkdir(parents=True, exist_ok=True)
     text = markdown(rows)
     sys.stdout.write(text)
     content = {"residual_stats.md": text, "residual_stats.json": json.dumps([asdict(row) for row in rows], indent=1)}
-    for name, value in content.items():
-        partial = folder / f"{name}.partial"
-        partial.write_text(value)
-        os.replace(partial, folder / name)
-    try:
-        import matplotlib
-    except ImportError:
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    write_texts(folder, content)
+    write_plot(folder / "residual_stats.png", lambda pyplot: _draw(pyplot, rows))
 
+
+def _draw(pyplot: Any, rows: Sequence[LayerStats]) -> Any:
     figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(8, 5))
     upper.plot([row.rho for row in rows], label="rho")
     upper.plot([row.variance_ratio for row in rows], label="var(residual) / var(input)")
@@ -101,8 +95,4 @@ def write(rows: Sequence[LayerStats], folder: Path) -> None:
     upper.grid(alpha=0.3)
     lower.set(xlabel="layer, in the order of the table", ylabel="noise saved, dB")
     lower.grid(alpha=0.3)
-    figure.tight_layout()
-    partial = folder / "residual_stats.partial.png"
-    figure.savefig(partial, dpi=100)
-    os.replace(partial, folder / "residual_stats.png")
-    pyplot.close(figure)
+    return figure

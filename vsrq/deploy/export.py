@@ -21,8 +21,9 @@ from vsrq.deploy.steps import cut
 from vsrq.errors import CalibrationError, CheckpointError, ConfigError
 from vsrq.models.deform import DeformConv2d
 from vsrq.ops import deform_conv_export
-from vsrq.quant import QuantDeformConv2d, QuantLayer
+from vsrq.quant import NF4Layer, QuantDeformConv2d, QuantLayer
 from vsrq.quant.calibratable import calibratables
+from vsrq.quant.lora import LoRA
 from vsrq.quant.quantizer import FLOAT_BITS
 
 # The trace must not see a size by which it could mistake one axis for another, nor one that hides a padding.
@@ -77,6 +78,7 @@ def export(
         MissingDependencyError: The backend is not installed.
         OutputError: The folder exists or cannot be written.
     """
+    _check_merged(net)
     _check_calibrated(net)
     path, options = Path(path), dict(backend_config or {})
     writer = get_backend(backend)
@@ -129,6 +131,16 @@ def _compare(net: nn.Module, clip: Tensor, output: Tensor) -> Parity:
     reference = net.upscale(clip[None])[0]  # type: ignore[operator]
     size = (clip.shape[-2], clip.shape[-1])
     return Parity(parity.worst_psnr(reference, output), parity.required_db(net), len(clip), size)
+
+
+def _check_merged(net: nn.Module) -> None:
+    for name, module in net.named_modules():
+        if isinstance(module, (NF4Layer, LoRA)):
+            what = "stores its weight as NF4" if isinstance(module, NF4Layer) else "is a low-rank change"
+            raise ConfigError(
+                f"{name} {what}, with which no backend computes; merge the network first (tools/merge_lora.py) and "
+                "export the result."
+            )
 
 
 def _check_calibrated(net: nn.Module) -> None:

@@ -16,6 +16,7 @@ from vsrq.engine.calibration import calibrate_on, load_clips, quantized_model, s
 from vsrq.errors import ConfigError, check_keys
 from vsrq.models import QuantizedVSR
 from vsrq.quant.bias_correction import correct_bias
+from vsrq.quant.cost import parameter_count, storage_bits
 from vsrq.quant.equalize import equalize
 from vsrq.quant.prepare import float_copy
 from vsrq.quant.reconstruction import Settings, reconstruct
@@ -81,6 +82,8 @@ class PTQLoop(BaseLoop):
         self.runner.call_hook("before_train")
         bits = Counter(f"W{row.weight_bits}A{row.act_bits}" for row in model.layer_table)
         self.runner.logger.info(f"Quantizing {len(model.layer_table)} layers: {dict(bits)}")
+        count, stored = parameter_count(model.generator), storage_bits(model.generator)
+        self.runner.logger.info(f"Storage: {count} parameters x {stored / count:.3f} bit = {stored / 8e6:.3f} MB")
         self._quantize(model, load_clips(model, self.dataloader, self.max_clips))
         self.runner.save_checkpoint(self.runner.work_dir, "ptq.pth", save_optimizer=False, save_param_scheduler=False)
         self.runner.logger.info(f"Calibrated network saved to {self.runner.work_dir}/ptq.pth")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from vsrq.quant import QuantLayer
+from vsrq.quant import NF4Layer, QuantLayer
 from vsrq.quant.weight_cache import WeightCache, quantize_weights_once
 from vsrq.steps import steps_of, wrapped_steps
 
@@ -29,6 +29,8 @@ def checkpointed_steps(net: nn.Module) -> Iterator[None]:
         for module in net.modules():
             if isinstance(module, QuantLayer):
                 module.weight_quantizer(module.weight)
+            elif isinstance(module, NF4Layer):
+                module.weight()
         with wrapped_steps(net, steps_of(net), lambda _name, step: _checkpointed(step, cache)):
             yield
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,10 +11,13 @@ from torch import Tensor
 
 from vsrq.distill import Distiller
 from vsrq.errors import ConfigError, check_keys
+from vsrq.models.bit_adaptation import BitAdaptation
 from vsrq.models.checkpoint import load_weights
 from vsrq.models.deform import DeformConv2d
 from vsrq.models.float_vsr import FloatVSR
-from vsrq.quant import QuantDeformConv2d, cost, prepare, register_quant_layer
+from vsrq.quant import QuantDeformConv2d, add_lora, cost, prepare, prepare_nf4, register_quant_layer
+from vsrq.quant.adaptive import AdaptiveQuantizer
+from vsrq.quant.calibratable import name_calibratables
 from vsrq.quant.weight_cache import quantize_weights_once
 from vsrq.registry import MODELS
 from vsrq.residual import TemporalState, convert_residual, temporal
@@ -43,9 +46,15 @@ class QuantizedVSR(FloatVSR):
         train_cfg: As in :class:`FloatVSR`.
         test_cfg: As in :class:`FloatVSR`.
         init_cfg: As in :class:`FloatVSR`.
+        nf4: In place of ``quant``, for storage alone: arguments of :func:`vsrq.quant.prepare_nf4`: ``block``,
+            ``double``, ``rules``.
+        lora: Arguments of :func:`vsrq.quant.add_lora`: ``rank``, ``alpha``, ``rules``. The rest of the network is
+            frozen.
+        adaptive: Arguments of :class:`vsrq.models.bit_adaptation.BitAdaptation`: ``layers``, ``clips``, ``pairs``; for
+            activations with ``adaptive=True``, whose bits follow the layer and the clip. A batch is run clip by clip.
 
     Attributes:
-        layer_table: What :func:`vsrq.quant.prepare` did, one row per layer.
+        layer_table: What :func:`vsrq.quant.prepare` or :func:`vsrq.quant.prepare_nf4` did, one row per layer.
         residual_table: What :func:`vsrq.residual.convert_residual` did; empty without residuals.
         distiller: The teachers and losses; ``None`` without distillation.
 
@@ -57,7 +66,7 @@ class QuantizedVSR(FloatVSR):
     def __init__(
         self,
         architecture: Mapping[str, Any],
-        quant: Mapping[str, Any],
+        quant: Mapping[str, Any] | None = None,
         residual: Mapping[str, Any] | None = None,
         float_checkpoint: str | None = None,
         distill: Mapping[str, Any] | None = None,
@@ -65,7 +74,14 @@ class QuantizedVSR(FloatVSR):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
+        nf4: Mapping[str, Any] | None = None,
+        lora: Mapping[str, Any] | None = None,
+        adaptive: Mapping[str, Any] | None = None,
     ) -> None:
+        if (quant is None) == (nf4 is None):
+            raise ConfigError("QuantizedVSR takes either quant=dict(...) or nf4=dict(...), and exactly one of them.")
+        if nf4 is not None and residual is not None:
+            raise ConfigError("NF4 weights are used in float, so residuals would save nothing; remove residual or nf4.")
         arguments = dict(architecture)
         kind = arguments.pop("type", "FloatVSR")
         if kind != "FloatVSR":
@@ -79,13 +95,21 @@ class QuantizedVSR(FloatVSR):
                 "checkpoint_steps=True runs every step twice, but the memory of residual layers moves on in between. "
                 "Set checkpoint_steps=False, train on shorter clips, or fine-tune with residual=None first."
             )
-        check_keys(quant, ["weight", "act", "rules"], "quant")
-        self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
+        if quant is not None:
+            check_keys(quant, ["weight", "act", "rules"], "quant")
+            self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
+        elif nf4 is not None:
+            check_keys(nf4, ["block", "double", "rules"], "nf4")
+            self.layer_table = prepare_nf4(self.generator, **nf4, roles=self.generator.roles)
         self.residual_table = []
         if residual is not None:
             check_keys(residual, RESIDUAL_SETTINGS, "residual")
             recipe = {"warmup": self.generator.residual_warmup, **residual}
             self.residual_table = convert_residual(self.generator, **recipe)
+        self._adapt_bits(adaptive, residual is not None)
+        if lora is not None:
+            check_keys(lora, ["rank", "alpha", "rules"], "lora")
+            add_lora(self.generator, **lora)
         self.distiller: Distiller | None = None
         if distill is not None:
             check_keys(distill, ["teachers", "losses"], "distill")
@@ -93,15 +117,49 @@ class QuantizedVSR(FloatVSR):
             teachers = {name: _teacher(name, spec, architecture, self.float_checkpoint) for name, spec in specs.items()}
             self.distiller = Distiller(teachers, distill.get("losses", ()))
 
+    def _adapt_bits(self, adaptive: Mapping[str, Any] | None, residual: bool) -> None:
+        """Put the :class:`BitAdaptation` into the network, where a checkpoint finds it."""
+        quantizers = {n: m for n, m in self.generator.named_modules() if isinstance(m, AdaptiveQuantizer)}
+        if adaptive is None:
+            if quantizers:
+                raise ConfigError(
+                    f"the bits of {len(quantizers)} activations are adaptive ({', '.join(list(quantizers)[:3])}, ...), "
+                    "but nothing shifts them; set adaptive=dict(...) or act=dict(adaptive=False)."
+                )
+            return
+        check_keys(adaptive, ["layers", "clips", "pairs"], "adaptive")
+        if residual:
+            raise ConfigError("adaptive bits are for frame quantization; remove adaptive or set residual=None.")
+        adaptation = BitAdaptation(quantizers, **adaptive)
+        if adaptation.clips and not hasattr(self.generator, "flow"):
+            raise ConfigError(
+                f"{type(self.generator).__name__} computes no optical flow, by which clips are told apart; set "
+                "adaptive=dict(clips=0)."
+            )
+        self.generator.bit_adaptation = adaptation
+        name_calibratables(self.generator)
+
+    def _adapted(self, clip: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+        """Run clips ``(n, t, 3, h, w)`` at the bits that suit them."""
+        adaptation = getattr(self.generator, "bit_adaptation", None)
+        if adaptation is None:
+            return run(clip)
+        outputs = []
+        for one in clip.split(1):
+            with adaptation.adapted(one, getattr(self.generator, "flow", None)):
+                outputs.append(run(one))
+        return torch.cat(outputs)
+
     def upscale(self, clip: Tensor) -> Tensor:
         """Upscale every frame of a clip ``(n, t, 3, h, w)`` in [0, 1] to ``(n, t, 3, 4h, 4w)``."""
         with temporal(self.generator, TemporalState()), quantize_weights_once():
-            return super().upscale(clip)
+            return self._adapted(clip, super().upscale)
 
     def forward_tensor(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> Tensor:
         """Return the raw output of the network for a batch of clips or windows."""
+        run = super().forward_tensor
         with temporal(self.generator, TemporalState()), quantize_weights_once():
-            return super().forward_tensor(inputs, data_samples, **kwargs)
+            return self._adapted(inputs, lambda clips: run(clips, data_samples, **kwargs))
 
     def forward_train(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
         """Return the loss against the ground truth and those against the teachers."""
@@ -122,7 +180,7 @@ class QuantizedVSR(FloatVSR):
 
         def run(frames: Tensor) -> None:
             with temporal(self.generator, state), quantize_weights_once():
-                outputs.append(self.generator.upscale(frames))
+                outputs.append(self._adapted(frames, self.generator.upscale))
 
         training = self.training
         self.eval()

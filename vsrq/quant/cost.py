@@ -1,7 +1,8 @@
 """The honest price of a network: bit operations, element-wise overhead, storage.
 
 BOPs of one layer call = multiply-accumulates x weight bits x activation bits; layers left float count as
-32 x 32. Everything that runs is counted, nothing is left out. Simulated: BOPs are no milliseconds.
+32 x 32, and so do weights that are only stored in few bits (NF4) and dequantized to compute. Everything that runs is
+counted, nothing is left out. Simulated: BOPs are no milliseconds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from vsrq.ops.partial_conv import PartialConv2d
 from vsrq.quant.calibratable import calibratables
 from vsrq.quant.layers import QUANT_LAYERS, QuantLayer
+from vsrq.quant.nf4_layers import NF4Weight
 from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
 from vsrq.quant.recorder import Call, record, recording
 from vsrq.quant.rules import first_match
@@ -30,7 +32,7 @@ class LayerCost:
     Attributes:
         name: Module name.
         role: What the layer does in its network; empty if unknown.
-        calls: Number of calls by kind (``float``, ``frame``, ``key``, ``residual``).
+        calls: Number of calls by kind (``float``, ``weight-only``, ``frame``, ``key``, ``residual``).
         macs: Multiply-accumulates of all calls.
         bops: Bit operations of all calls.
         elementwise: Extra element operations of residual calls.
@@ -56,7 +58,8 @@ class CostReport:
         bops_per_frame: Bit operations of each time step of a layer: entry k sums the k-th share of every layer's
             calls. A backward branch computes its k-th step on the k-th frame from the end, so a peak found here
             is that of a network whose branches meet their key frames together.
-        storage_bits: Parameters x bits, plus 32-bit scales and 8-bit zero points.
+        storage_bits: Parameters x bits, plus 32-bit scales and 8-bit zero points; see :func:`storage_bits`.
+        parameters: How many parameters that is, see :func:`parameter_count`.
         state_bytes: Temporal state at the end of the clip, 0 if there is none.
     """
 
@@ -64,6 +67,7 @@ class CostReport:
     frames: int
     bops_per_frame: tuple[float, ...]
     storage_bits: int
+    parameters: int
     state_bytes: int = 0
 
     def macs(self, exclude_roles: tuple[str, ...] = ()) -> int:
@@ -82,6 +86,11 @@ class CostReport:
     def equivalent_bits(self) -> float:
         """Uniform bit width of the same price: sqrt(BOPs / MAC)."""
         return math.sqrt(self.bops_per_mac())
+
+    @property
+    def bits_per_parameter(self) -> float:
+        """Bits that storing one parameter takes, scales included. Storage alone: it says nothing of BOPs."""
+        return self.storage_bits / self.parameters
 
     @property
     def average_bops(self) -> float:
@@ -137,6 +146,7 @@ def measure(
         frames=batch * steps,
         bops_per_frame=tuple(map(sum, zip(*(layer.bops_per_frame for layer in layers), strict=True))),
         storage_bits=storage_bits(model),
+        parameters=parameter_count(model),
         state_bytes=state_bytes(),
     )
 
@@ -196,13 +206,14 @@ def storage_bits(model: nn.Module) -> int:
     """Bits to store the parameters: quantized weights at their key-frame width, the rest at 32 bit.
 
     A residual weight grid of another width needs a second copy of the weight, which is counted. Scales count
-    32 bit, zero points of affine grids 8 bit.
+    32 bit, zero points of affine grids 8 bit; codes and scales of NF4 weights count as they are. Low-rank changes count
+    as the parameters they are until they are merged.
     """
-    quantizers = [module for _, module in calibratables(model) if isinstance(module, UniformQuantizer)]
-    # what is learned of a grid is stored as its scale and zero point
-    learned = {id(parameter) for q in quantizers for parameter in (q.factor, q.offset)}
-    total = 32 * sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in learned)
+    quantizers = _quantizers(model)
+    total = 32 * sum(parameter.numel() for parameter in _parameters(model))
     for module in model.modules():
+        if isinstance(module, NF4Weight):
+            total += module.storage_bits
         if not isinstance(module, QuantLayer):
             continue
         widths = {module.weight_quantizer.bits}
@@ -214,3 +225,19 @@ def storage_bits(model: nn.Module) -> int:
         if quantizer.bits != FLOAT_BITS and not quantizer.dynamic:
             total += quantizer.scale.numel() * (32 if quantizer.symmetric else 40)
     return total
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Count the parameters of a network: weights in any form of storage, biases, low-rank changes, learned shifts."""
+    packed = [module.shape.numel() for module in model.modules() if isinstance(module, NF4Weight)]
+    return sum(packed) + sum(parameter.numel() for parameter in _parameters(model))
+
+
+def _quantizers(model: nn.Module) -> list[UniformQuantizer]:
+    return [module for _, module in calibratables(model) if isinstance(module, UniformQuantizer)]
+
+
+def _parameters(model: nn.Module) -> list[nn.Parameter]:
+    # what is learned of a grid is stored as its scale and zero point
+    learned = {id(parameter) for q in _quantizers(model) for parameter in (q.factor, q.offset)}
+    return [parameter for parameter in model.parameters() if id(parameter) not in learned]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from vsrq.errors import ConfigError
 from vsrq.ops.partial_conv import PartialConv2d, part_of
+from vsrq.quant.adaptive import AdaptiveQuantizer
 from vsrq.quant.autograd import fake_quantized_conv2d
 from vsrq.quant.presets import resolve
 from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
@@ -87,7 +88,7 @@ def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> WeightQuantizer
         weight: The weight.
     """
     settings = resolve(config, "weight")
-    for key in ("shift", "dynamic"):
+    for key in ("shift", "dynamic", "adaptive"):
         if settings.pop(key, False):
             raise ConfigError(f"{key}=True is for activations only; remove it from the weight's settings.")
     axis = settings["axis"]
@@ -111,7 +112,11 @@ def act_quantizer(config: QuantizerConfig, input_channels: tuple[int, ...] | Non
     shift = settings.pop("shift", False)
     if shift and input_channels is None:
         raise ConfigError("a residual must keep its zero, so it cannot be shifted; set shift=False or type='LSQ'.")
-    return UniformQuantizer(**settings, shift_shape=input_channels if shift else None)
+    adaptive = settings.pop("adaptive", False)
+    if adaptive and input_channels is None:
+        raise ConfigError("the bits of residuals do not adapt; set adaptive=False.")
+    kind = AdaptiveQuantizer if adaptive else UniformQuantizer
+    return kind(**settings, shift_shape=input_channels if shift else None)
 
 
 class QuantConv2d(QuantLayer, nn.Conv2d):

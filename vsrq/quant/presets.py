@@ -23,6 +23,7 @@ SETTINGS = (
     "shift",
     "dynamic",
     "power_of_two",
+    "adaptive",
 )
 _BASE: dict[Role, Settings] = {
     "weight": dict(bits=8, symmetric=True, signed=True, axis=0),

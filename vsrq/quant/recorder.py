@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import nn
 
-Kind = Literal["float", "frame", "key", "residual"]
+Kind = Literal["float", "weight-only", "frame", "key", "residual"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Call:
 
     Attributes:
         layer: The module.
-        kind: ``float``, ``frame`` (quantized on its own), ``key`` or ``residual``.
+        kind: ``float``, ``weight-only`` (stored in few bits, computed in float), ``frame`` (quantized on its own),
+            ``key`` or ``residual``.
         macs: Multiply-accumulates.
         weight_bits: Bit width of the weight operand.
         act_bits: Bit width of the activation operand, on average where it differs between places.

@@ -3,14 +3,15 @@
 Nothing here knows of a particular network.
 """
 
-from vsrq.residual.allocate import allocate, allocation_rules
+from vsrq.quant.allocate import Option, allocate
 from vsrq.residual.call_site import call_site, current_call_site
 from vsrq.residual.coding import Coding
 from vsrq.residual.convert import ResidualRow, convert_residual
 from vsrq.residual.layers import ResidualConv2d, ResidualLayer, ResidualLinear
 from vsrq.residual.listen import listening
-from vsrq.residual.options import Option, measure_options
+from vsrq.residual.options import measure_options
 from vsrq.residual.prediction import LeakyPrediction
+from vsrq.residual.rules import allocation_rules
 from vsrq.residual.schedule import KeyFrameSchedule
 from vsrq.residual.state import TemporalState, temporal
 from vsrq.residual.stats import LayerStats, ResidualStats, residual_stats

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrq.errors import ConfigError
+from vsrq.quant.allocate import Option
 from vsrq.quant.calibrate import calibrate
 from vsrq.quant.layers import QUANT_LAYERS
 from vsrq.quant.prepare import prepare
@@ -28,25 +29,6 @@ from vsrq.residual.state import TemporalState, temporal
 
 Mode = Literal["frame", "residual"]
 Sequences = dict[tuple[object, ...], list[Tensor]]
-
-
-@dataclass(frozen=True)
-class Option:
-    """One way to quantize a layer.
-
-    Attributes:
-        mode: Frame or residual.
-        weight_bits: Bit width of the weight.
-        act_bits: Bit width of the input, or of its residual.
-        cost: Bit operations over the measured clip.
-        noise: Estimated squared error it causes in the network's output, summed over the clip.
-    """
-
-    mode: Mode
-    weight_bits: int
-    act_bits: int
-    cost: float
-    noise: float
 
 
 @dataclass

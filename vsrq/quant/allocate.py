@@ -1,22 +1,42 @@
-"""Mode and bits of every layer, chosen together under one budget of bit operations."""
+"""Bits of every layer, chosen together under one budget of bit operations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from vsrq.errors import ConfigError
-from vsrq.residual.options import Option
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to quantize a layer.
+
+    Attributes:
+        mode: ``frame``, or ``residual`` where the layer has a past (see ``vsrq.residual``).
+        weight_bits: Bit width of the weight.
+        act_bits: Bit width of the input, or of its residual.
+        cost: Bit operations over the measured clip.
+        noise: Squared error it causes in the network's output, summed over the clip.
+    """
+
+    mode: str
+    weight_bits: int
+    act_bits: int
+    cost: float
+    noise: float
 
 
 def allocate(options: Mapping[str, Sequence[Option]], budget: float) -> dict[str, Option]:
     """Choose one option per layer with the least noise in all, by integer programming.
 
     Args:
-        options: What :func:`vsrq.residual.measure_options` found.
+        options: Options by layer name; what :func:`vsrq.quant.sensitivity.measure_sensitivity` or
+            :func:`vsrq.residual.measure_options` found.
         budget: Largest sum of costs, as a share of the cost at 1 x 1 bit: bit operations per multiply-accumulate.
 
     Raises:
@@ -43,15 +63,9 @@ def allocate(options: Mapping[str, Sequence[Option]], budget: float) -> dict[str
     return {flat[index][0]: flat[index][1] for index in np.flatnonzero(found.x > 0.5)}
 
 
-def allocation_rules(chosen: Mapping[str, Option]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Write an allocation as rules, to be put before all others.
-
-    Returns:
-        Rules of :func:`vsrq.quant.prepare` and of :func:`vsrq.residual.convert_residual`.
-    """
-    quant, residual = [], []
-    for name, option in chosen.items():
-        bits = dict(weight=dict(bits=option.weight_bits), act=dict(bits=option.act_bits))
-        quant.append(dict(pattern=name, **bits))
-        residual.append(dict(pattern=name, **(bits if option.mode == "residual" else dict(residual=False))))
-    return quant, residual
+def bit_rules(chosen: Mapping[str, Option]) -> list[dict[str, Any]]:
+    """Write an allocation as rules of :func:`vsrq.quant.prepare`, one per layer, to be put before all others."""
+    return [
+        dict(pattern=name, weight=dict(bits=option.weight_bits), act=dict(bits=option.act_bits))
+        for name, option in chosen.items()
+    ]

@@ -1,7 +1,5 @@
 """The choice between frame and residual, and of bits, under a budget."""
 
-import itertools
-
 import pytest
 import torch
 from torch import nn
@@ -10,7 +8,6 @@ from tests.residual.nets import moving_clip, run
 from vsrq.errors import ConfigError
 from vsrq.quant import calibrate, cost, prepare
 from vsrq.residual import allocate, allocation_rules, convert_residual, measure_options
-from vsrq.residual.options import Option
 
 BITS = ((3, 3), (4, 4), (6, 6))
 
@@ -55,25 +52,6 @@ def test_the_noise_estimate_is_the_error_of_the_quantized_network():
         calibrate(model, lambda: [model(x) for x in clip])
         error = sum((model(x) - y).square().sum().item() for x, y in zip(clip, truth, strict=True))
     assert expected == pytest.approx(error, rel=0.15)
-
-
-@pytest.mark.parametrize("budget", [9, 12, 16, 20, 30])
-def test_the_choice_is_the_best_within_the_budget(budget):
-    options = {
-        name: [Option("frame", b, b, cost=macs * b * b, noise=gain * 4.0**-b) for b in range(3, 7)]
-        for name, macs, gain in (("a", 10, 1.0), ("b", 30, 1.0), ("c", 5, 20.0), ("d", 20, 0.1))
-    }
-    chosen = allocate(options, budget)
-    spent = sum(option.cost for option in chosen.values()) / 65
-    assert spent <= budget
-    affordable = [c for c in itertools.product(*options.values()) if sum(o.cost for o in c) <= budget * 65 + 1e-6]
-    best = min(sum(o.noise for o in c) for c in affordable)
-    assert sum(option.noise for option in chosen.values()) == pytest.approx(best, rel=1e-3)
-
-
-def test_a_budget_below_everything_names_the_smallest_possible():
-    with pytest.raises(ConfigError, match=r"a budget of 8 BOPs/MAC cannot be met; the smallest possible is 9"):
-        allocate({"a": [Option("frame", 3, 3, cost=90.0, noise=1.0)]}, 8)
 
 
 def test_a_network_without_layers_is_refused():
