@@ -13,6 +13,7 @@ from vsrq.distill import Distiller
 from vsrq.errors import ConfigError, check_keys
 from vsrq.models.checkpoint import load_weights
 from vsrq.models.deform import DeformConv2d
+from vsrq.models.depth import FULL, DynamicDepth, skipped_layers
 from vsrq.models.float_vsr import FloatVSR
 from vsrq.quant import QuantDeformConv2d, cost, prepare, register_quant_layer
 from vsrq.quant.weight_cache import quantize_weights_once
@@ -35,6 +36,8 @@ class QuantizedVSR(FloatVSR):
         residual: Arguments of :func:`vsrq.residual.convert_residual`; ``None`` for frame quantization. ``warmup``
             defaults to what the network needs.
         float_checkpoint: Float weights; loaded before the layers are quantized.
+        depth: Arguments of :class:`vsrq.models.depth.DynamicDepth` (``trunks``, ``depths``, ``use``) for blocks that
+            can be skipped, ``{}`` for the defaults; ``None`` runs all blocks always.
         distill: ``losses``, configs of registered losses (see ``vsrq.distill``), and ``teachers`` by name, each with
             ``checkpoint`` (by default ``float_checkpoint``), ``architecture`` (by default the student's), ``quant`` and
             ``residual`` (by default none: a float teacher). Without ``teachers`` there is one, ``float``. Teachers are
@@ -47,6 +50,7 @@ class QuantizedVSR(FloatVSR):
     Attributes:
         layer_table: What :func:`vsrq.quant.prepare` did, one row per layer.
         residual_table: What :func:`vsrq.residual.convert_residual` did; empty without residuals.
+        depth: The depths the network can run at; ``None`` if there is only one.
         distiller: The teachers and losses; ``None`` without distillation.
 
     Raises:
@@ -60,6 +64,7 @@ class QuantizedVSR(FloatVSR):
         quant: Mapping[str, Any],
         residual: Mapping[str, Any] | None = None,
         float_checkpoint: str | None = None,
+        depth: Mapping[str, Any] | None = None,
         distill: Mapping[str, Any] | None = None,
         checkpoint_steps: bool = False,
         train_cfg: dict | None = None,
@@ -79,6 +84,10 @@ class QuantizedVSR(FloatVSR):
                 "checkpoint_steps=True runs every step twice, but the memory of residual layers moves on in between. "
                 "Set checkpoint_steps=False, train on shorter clips, or fine-tune with residual=None first."
             )
+        self.depth: DynamicDepth | None = None
+        if depth is not None:
+            check_keys(depth, ["trunks", "depths", "use"], "depth")
+            self.depth = DynamicDepth(self.generator, **depth)
         check_keys(quant, ["weight", "act", "rules"], "quant")
         self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
         self.residual_table = []
@@ -103,8 +112,34 @@ class QuantizedVSR(FloatVSR):
         with temporal(self.generator, TemporalState()), quantize_weights_once():
             return super().forward_tensor(inputs, data_samples, **kwargs)
 
+    def set_depth(self, name: str) -> None:
+        """Run at a registered depth from now on: ``'full'``, ``'half'``, ``'quarter'`` or another one.
+
+        Raises:
+            ConfigError: There is no such depth.
+        """
+        if self.depth is not None:
+            self.depth.set(name)
+        elif name != FULL:
+            raise ConfigError(f"depth {name!r}: this network has one depth, 'full'; give it others with depth=dict().")
+
     def forward_train(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the loss against the ground truth and those against the teachers."""
+        """Return the loss against the ground truth and those against the teachers.
+
+        While several depths are trained jointly, each loss is its mean over the depths.
+        """
+        if self.depth is None or not self.depth.trained:
+            return self._losses(inputs, data_samples, **kwargs)
+        found: dict[str, dict[str, Tensor]] = {}
+        with quantize_weights_once():
+            for name in self.depth.trained:
+                with self.depth.at(name):
+                    found[name] = self._losses(inputs, data_samples, **kwargs)
+        losses = {key: torch.stack([one[key] for one in found.values()]).mean() for key in next(iter(found.values()))}
+        # what has no "loss" in its name is logged, not trained on
+        return losses | {f"depth_{name}": one["loss"].detach() for name, one in found.items()}
+
+    def _losses(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
         if self.distiller is None:
             return super().forward_train(inputs, data_samples, **kwargs)
         with self.distiller.watching(self.generator) as seen:
@@ -128,7 +163,12 @@ class QuantizedVSR(FloatVSR):
         self.eval()
         try:
             report = cost.measure(
-                self.generator, clip, run=run, roles=self.generator.roles, state_bytes=lambda: state.nbytes
+                self.generator,
+                clip,
+                run=run,
+                roles=self.generator.roles,
+                state_bytes=lambda: state.nbytes,
+                unused=skipped_layers(self.generator),
             )
         finally:
             self.train(training)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -112,6 +112,7 @@ def measure(
     run: Callable[[Tensor], object] | None = None,
     roles: Mapping[str, str] | None = None,
     state_bytes: Callable[[], int] = lambda: 0,
+    unused: Iterable[nn.Module] = (),
 ) -> CostReport:
     """Run one clip and count what was computed.
 
@@ -121,6 +122,7 @@ def measure(
         run: How to run the clip; ``model(clip)`` by default.
         roles: Glob patterns over layer names to roles.
         state_bytes: Returns the size of the temporal state after the run.
+        unused: Layers that never run and need not be stored.
     """
     names = {id(module): name for name, module in model.named_modules()}
     with torch.no_grad(), recording() as log, _float_layers_report(model):
@@ -136,7 +138,7 @@ def measure(
         layers=layers,
         frames=batch * steps,
         bops_per_frame=tuple(map(sum, zip(*(layer.bops_per_frame for layer in layers), strict=True))),
-        storage_bits=storage_bits(model),
+        storage_bits=storage_bits(model, unused),
         state_bytes=state_bytes(),
     )
 
@@ -192,12 +194,21 @@ def _float_layers_report(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def storage_bits(model: nn.Module) -> int:
+def storage_bits(model: nn.Module, unused: Iterable[nn.Module] = ()) -> int:
     """Bits to store the parameters: quantized weights at their key-frame width, the rest at 32 bit.
 
     A residual weight grid of another width needs a second copy of the weight, which is counted. Scales count
     32 bit, zero points of affine grids 8 bit.
+
+    Args:
+        model: Network, quantized or float.
+        unused: Modules that do not count.
     """
+    total = _own_storage_bits(model)
+    return total - sum(_own_storage_bits(module) for module in unused)
+
+
+def _own_storage_bits(model: nn.Module) -> int:
     quantizers = [module for _, module in calibratables(model) if isinstance(module, UniformQuantizer)]
     # what is learned of a grid is stored as its scale and zero point
     learned = {id(parameter) for q in quantizers for parameter in (q.factor, q.offset)}
