@@ -9,10 +9,18 @@ from tests.engine.conftest import Interrupted
 from tests.engine.test_resume import assert_same_run, load
 from vsrq.apis import evaluate
 from vsrq.engine import DepthHook
+from vsrq.engine.calibration import calibrate_on
 from vsrq.errors import ConfigError
 from vsrq.models import QuantizedVSR
+from vsrq.quant.calibratable import calibratables
+from vsrq.quant.quantizer import UniformQuantizer
 
 CONFIG = "basicvsr_dqa-rlq-w4a4_qat"
+ARCHITECTURE = dict(
+    type="FloatVSR",
+    generator=dict(type="BasicVSRNet", mid_channels=4, num_blocks=2),
+    pixel_loss=dict(type="CharbonnierLoss"),
+)
 EVERY = {"default_hooks.checkpoint.interval": 1, "train_dataloader.dataset.num_input_frames": 2}
 
 
@@ -61,6 +69,26 @@ def test_resumed_run_equals_uninterrupted_run(stop, fit, tmp_path):
     assert_same_run(load(tmp_path / "whole/iter_4.pth"), load(tmp_path / "parts/iter_4.pth"))
 
 
+@torch.no_grad()
+def test_calibration_reaches_all_quantizers_and_the_depth_that_is_set():
+    """The second block takes back what the first one adds: only without it are the features large."""
+    clip, scales = torch.rand(1, 2, 3, 16, 16), {}
+    rules = [dict(pattern="spynet.*", quantize=False)]
+    for use in ("full", "half"):
+        torch.manual_seed(1)
+        model = QuantizedVSR(ARCHITECTURE, quant=dict(act=dict(type="MinMax"), rules=rules), depth=dict(use=use))
+        for blocks in model.depth.blocks.values():
+            for block, value in zip(blocks, (10.0, -10.0), strict=True):
+                block.conv2.weight.zero_()
+                block.conv2.bias.fill_(value)
+        calibrate_on(model, [clip], passes=1)
+        assert model.depth.current == use
+        quantizers = [module for _, module in calibratables(model) if isinstance(module, UniformQuantizer)]
+        assert all(quantizer.initialized for quantizer in quantizers)
+        scales[use] = model.generator.fusion.act_quantizer.scale.item()
+    assert scales["half"] > 2 * scales["full"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -75,12 +103,7 @@ def test_wrong_settings_are_refused(settings, message):
 
 
 def test_the_model_must_have_the_depths():
-    architecture = dict(
-        type="FloatVSR",
-        generator=dict(type="BasicVSRNet", mid_channels=4, num_blocks=2),
-        pixel_loss=dict(type="CharbonnierLoss"),
-    )
     for depth, message in ((None, "DepthHook needs a model with depth="), ({}, "unknown depth 'third'")):
-        runner = SimpleNamespace(model=QuantizedVSR(architecture, quant={}, depth=depth))
+        runner = SimpleNamespace(model=QuantizedVSR(ARCHITECTURE, quant={}, depth=depth))
         with pytest.raises(ConfigError, match=message):
             DepthHook(begin=0, depths=["full", "third"]).before_train(runner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from itertools import islice
 
 from mmengine.dist import broadcast_object_list
@@ -56,7 +55,7 @@ def calibrate_on(model: QuantizedVSR, clips: list[Tensor], *, passes: int) -> No
 
     def run() -> None:
         for name in depths:
-            with nullcontext() if model.depth is None else model.depth.at(name):
+            with model.at_depth(name):
                 for clip in tqdm(clips, desc="calibrate", disable=None):
                     model.upscale(clip)
 

@@ -58,6 +58,8 @@ class CostReport:
             is that of a network whose branches meet their key frames together.
         storage_bits: Parameters x bits, plus 32-bit scales and 8-bit zero points.
         state_bytes: Temporal state at the end of the clip, 0 if there is none.
+        hidden_state_bytes: The most bytes of recurrent features that exist at the same time, in the form they are
+            stored in; 0 if there are none or nobody counted.
     """
 
     layers: tuple[LayerCost, ...]
@@ -65,6 +67,7 @@ class CostReport:
     bops_per_frame: tuple[float, ...]
     storage_bits: int
     state_bytes: int = 0
+    hidden_state_bytes: int = 0
 
     def macs(self, exclude_roles: tuple[str, ...] = ()) -> int:
         """Multiply-accumulates of the clip, without the layers of some roles."""
@@ -112,6 +115,7 @@ def measure(
     run: Callable[[Tensor], object] | None = None,
     roles: Mapping[str, str] | None = None,
     state_bytes: Callable[[], int] = lambda: 0,
+    hidden_state_bytes: Callable[[], int] = lambda: 0,
     unused: Iterable[nn.Module] = (),
 ) -> CostReport:
     """Run one clip and count what was computed.
@@ -122,6 +126,7 @@ def measure(
         run: How to run the clip; ``model(clip)`` by default.
         roles: Glob patterns over layer names to roles.
         state_bytes: Returns the size of the temporal state after the run.
+        hidden_state_bytes: Returns the most bytes of recurrent features that existed at a time.
         unused: Layers that never run and need not be stored.
     """
     names = {id(module): name for name, module in model.named_modules()}
@@ -140,6 +145,7 @@ def measure(
         bops_per_frame=tuple(map(sum, zip(*(layer.bops_per_frame for layer in layers), strict=True))),
         storage_bits=storage_bits(model, unused),
         state_bytes=state_bytes(),
+        hidden_state_bytes=hidden_state_bytes(),
     )
 
 
