@@ -10,8 +10,11 @@ from vsrq.apis import cli
 # each module has add_arguments(parser) and main(args) -> exit status; only the one asked for is imported
 COMMANDS = {
     "accuracy": "scores of the three networks on Vid4, float and quantized",
+    "calibration": "post-training recipes side by side, such as real against rendered clips to calibrate on",
+    "depth": "accuracy and cost of a depth-dynamic network at each of its depths",
     "residual": "temporal residuals beside frame quantization: quality, bit operations, memory",
     "residual-overhead": "time of the simulated residual forward over the frame-quantized one",
+    "state": "PSNR against the frame index with recurrent features stored in 32, 8 and 4 bit",
     "speed": "measured time of exported networks",
     "lookahead": "quality over the number of future frames a network may see",
     "train-step": "time and memory of a quantized training step over the float one",

@@ -22,7 +22,7 @@ from vsrq.demo.assets import ASSETS, fetch
 from vsrq.deploy.bundle import MANIFEST, Bundle
 from vsrq.deploy.export import ExportReport, export
 from vsrq.errors import CheckpointError, ConfigError
-from vsrq.models import FloatVSR
+from vsrq.models import FloatVSR, QuantizedVSR
 from vsrq.models.checkpoint import load_weights
 from vsrq.registry import MODELS
 
@@ -74,6 +74,13 @@ def export_config(
     if backend == "onnxruntime":
         options = {**cfg.get("onnx_config", {}), **options}
     model = build_model(cfg, checkpoint, trust_checkpoint=trust_checkpoint)
+    if isinstance(model, QuantizedVSR) and model.state_storage is not None:
+        print_log(
+            f"model.state ({model.state_storage.bits} bit) is simulated only: between the graphs recurrent features "
+            "pass as 32-bit floats.",
+            "current",
+            logging.WARNING,
+        )
     report = export(
         model.generator,
         out,

@@ -7,8 +7,6 @@ table of all rows there are.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +16,9 @@ import torch
 
 from vsrq.apis.comparison import luma_scores
 from vsrq.benchmark.clips import SCORED
-from vsrq.benchmark.residual import Benchmark, known, run_and_count
+from vsrq.benchmark.residual import Benchmark, run_and_count
 from vsrq.benchmark.residual_settings import SETTINGS
+from vsrq.benchmark.tables import known, write
 from vsrq.datasets import matlab_resize, to_uint8
 from vsrq.errors import ConfigError
 from vsrq.evaluation.temporal import warping_error
@@ -77,12 +76,8 @@ def main(args: argparse.Namespace) -> int:
                         row = benchmark.cache.get_or_compute(inputs, lambda: _row(benchmark, model, clip))  # noqa: B023
                 if row is not None:
                     rows[network, setting, clip] = row
-    text = markdown(rows, clips, args)
-    folder = Path(args.work_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "accuracy.md.partial").write_text(text)
-    os.replace(folder / "accuracy.md.partial", folder / "accuracy.md")
-    sys.stdout.write(text)
+    data = [dict(zip(("network", "setting", "clip"), key, strict=True), **row) for key, row in rows.items()]
+    write(Path(args.work_dir), "accuracy", markdown(rows, clips, args), data)
     return 0
 
 

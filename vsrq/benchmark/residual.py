@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,8 @@ from vsrq.benchmark.clips import CALIBRATION, SCORED, data_folders
 from vsrq.benchmark.residual_report import write_report
 from vsrq.benchmark.residual_settings import SETTINGS, Setting
 from vsrq.benchmark.row_cache import RowCache
-from vsrq.errors import ConfigError, did_you_mean
+from vsrq.benchmark.tables import known
+from vsrq.errors import ConfigError
 from vsrq.evaluation.functional import psnr
 from vsrq.evaluation.temporal import Motion, clip_motion, flow_error, warping_error
 from vsrq.models import BasicVSRNet, FloatVSR, QuantizedVSR, load_weights
@@ -177,18 +177,6 @@ def run_and_count(model: FloatVSR, clip: Tensor) -> tuple[cost.CostReport, Tenso
 def _fast(model: Any) -> Any:
     """Lay the weights out channels last: convolutions take half the time, results differ by float rounding only."""
     return model.eval().to(memory_format=torch.channels_last)
-
-
-def known(given: Iterable[str], allowed: Iterable[str], what: str) -> list[str]:
-    """Return names as a list.
-
-    Raises:
-        ConfigError: One is not allowed; names the nearest.
-    """
-    for name in given:
-        if name not in allowed:
-            raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, allowed)}. Allowed: {'; '.join(allowed)}.")
-    return list(given)
 
 
 def main(args: argparse.Namespace) -> int:

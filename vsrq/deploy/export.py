@@ -20,6 +20,7 @@ from vsrq.deploy.parity import Parity
 from vsrq.deploy.steps import cut
 from vsrq.errors import CalibrationError, CheckpointError, ConfigError
 from vsrq.models.deform import DeformConv2d
+from vsrq.models.depth import skipped_layers
 from vsrq.ops import deform_conv_export
 from vsrq.quant import NF4Layer, QuantDeformConv2d, QuantLayer
 from vsrq.quant.calibratable import calibratables
@@ -155,7 +156,8 @@ def _check_calibrated(net: nn.Module) -> None:
 
 
 def _bits(net: nn.Module) -> dict[str, int]:
-    layers = [m for m in net.modules() if isinstance(m, QuantLayer)]
+    unused = set(skipped_layers(net))
+    layers = [m for m in net.modules() if isinstance(m, QuantLayer) and m not in unused]
     return dict(Counter(f"W{m.weight_quantizer.bits}A{m.act_quantizer.bits}" for m in layers))
 
 

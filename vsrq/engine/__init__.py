@@ -5,6 +5,7 @@ from vsrq.engine.amp import AmpOptimWrapper
 from vsrq.engine.calibration import CalibrationHook
 from vsrq.engine.channels_last import ChannelsLastHook
 from vsrq.engine.checkpoint import SafeCheckpointHook
+from vsrq.engine.depth import DepthHook
 from vsrq.engine.distillation import DistillationHook
 from vsrq.engine.exact_resume import ExactResumeHook
 from vsrq.engine.freeze import FreezeHook
@@ -19,6 +20,7 @@ __all__ = [
     "AmpOptimWrapper",
     "CalibrationHook",
     "ChannelsLastHook",
+    "DepthHook",
     "DistillationHook",
     "ExactResumeHook",
     "FreezeHook",

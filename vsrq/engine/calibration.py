@@ -15,6 +15,7 @@ from vsrq.engine import rng
 from vsrq.engine.unwrap import unwrap
 from vsrq.errors import ConfigError, DataError
 from vsrq.models import QuantizedVSR
+from vsrq.models.depth import FULL
 from vsrq.quant import calibrate
 from vsrq.quant.calibratable import calibratables
 from vsrq.quant.quantizer import UniformQuantizer
@@ -46,11 +47,17 @@ def load_clips(model: QuantizedVSR, dataloader: DataLoader, max_clips: int) -> l
 
 
 def calibrate_on(model: QuantizedVSR, clips: list[Tensor], *, passes: int) -> None:
-    """Calibrate all quantizers on clips; all processes end up with the ranges of the first."""
+    """Calibrate all quantizers on clips; all processes end up with the ranges of the first.
+
+    A network that runs at less than its full depth is calibrated at both: the full one reaches every quantizer.
+    """
+    depths = [FULL] if model.depth is None else list(dict.fromkeys([FULL, model.depth.current]))
 
     def run() -> None:
-        for clip in tqdm(clips, desc="calibrate", disable=None):
-            model.upscale(clip)
+        for name in depths:
+            with model.at_depth(name):
+                for clip in tqdm(clips, desc="calibrate", disable=None):
+                    model.upscale(clip)
 
     calibrate(model, run, passes=passes)
     share_state(model)

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from vsrq.engine.calibration import calibrate_on, load_clips, quantized_model, share_state
 from vsrq.errors import ConfigError, check_keys
 from vsrq.models import QuantizedVSR
+from vsrq.models.depth import FULL
+from vsrq.models.hidden_state import StateStorage, stored_features
 from vsrq.quant.bias_correction import correct_bias
 from vsrq.quant.cost import parameter_count, storage_bits
 from vsrq.quant.equalize import equalize
@@ -99,11 +101,16 @@ class PTQLoop(BaseLoop):
             raise ConfigError("reconstruct fits what frames are quantized to; remove it or set model.residual=None.")
         if self.equalize:
             log(f"{equalize(model.generator, self.equalize)} pairs of layers equalised")
-        reference = float_copy(model.generator) if self.blocks else None
+        with model.at_depth(FULL):
+            reference = float_copy(model.generator) if self.blocks else None
         calibrate_on(model, clips, passes=self.passes)
 
+        def run(net: nn.Module) -> None:
+            _run(net, clips, model.state_storage if net is model.generator else None)
+
         if reference is not None:
-            errors = reconstruct(model.generator, reference, lambda net: _run(net, clips), self.blocks, self.settings)
+            with model.at_depth(FULL):  # a skipped block has nothing to fit
+                errors = reconstruct(model.generator, reference, run, self.blocks, self.settings)
             for error in errors:
                 log(f"{error.name}: relative error {error.before:.3g} -> {error.after:.3g}")
         if self.correct_bias:
@@ -112,7 +119,7 @@ class PTQLoop(BaseLoop):
 
 
 @torch.no_grad()
-def _run(net: nn.Module, clips: list[Tensor]) -> None:
-    with quantize_weights_once():
+def _run(net: nn.Module, clips: list[Tensor], storage: StateStorage | None) -> None:
+    with quantize_weights_once(), stored_features(net, storage):
         for clip in clips:
             net.upscale(clip)  # type: ignore[operator]

@@ -37,6 +37,7 @@ class BasicVSRNet(StepwiseVSR, MMagicBasicVSRNet):
     """
 
     branches = ("backward", "forward")
+    trunks = ("backward_resblocks.main.2", "forward_resblocks.main.2")
     roles: ClassVar[dict[str, str]] = {
         "spynet.*": "flow",
         "backward_resblocks.*": "trunk",

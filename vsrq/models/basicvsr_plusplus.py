@@ -54,6 +54,7 @@ class BasicVSRPlusPlusNet(StepwiseVSR, MMagicBasicVSRPlusPlusNet):
     """
 
     branches = ("backward_1", "forward_1", "backward_2", "forward_2")
+    trunks = ("backbone.*.main.2", "reconstruction.main.2")
     residual_warmup = 3  # the first- and second-order features are zero at calls 0 and 1
     roles: ClassVar[dict[str, str]] = {
         "spynet.*": "flow",

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from vsrq.models.depth import same_depth
 from vsrq.quant import NF4Layer, QuantLayer
 from vsrq.quant.weight_cache import WeightCache, quantize_weights_once
 from vsrq.steps import steps_of, wrapped_steps
@@ -31,15 +32,22 @@ def checkpointed_steps(net: nn.Module) -> Iterator[None]:
                 module.weight_quantizer(module.weight)
             elif isinstance(module, NF4Layer):
                 module.weight()
-        with wrapped_steps(net, steps_of(net), lambda _name, step: _checkpointed(step, cache)):
+        with wrapped_steps(net, steps_of(net), lambda _name, step: _checkpointed(net, step, cache)):
             yield
 
 
-def _checkpointed(step: Callable[..., Any], cache: WeightCache) -> Callable[..., Any]:
+def _checkpointed(net: nn.Module, step: Callable[..., Any], cache: WeightCache) -> Callable[..., Any]:
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), quantize_weights_once(cache)
+        # by the time of the backward pass the network may have gone on to another depth
+        return nullcontext(), _as_before(same_depth(net), cache)
 
     def run(*args: Any) -> Any:
         return checkpoint(step, *args, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
     return run
+
+
+@contextmanager
+def _as_before(same_depth: Callable[[], AbstractContextManager[None]], cache: WeightCache) -> Iterator[None]:
+    with same_depth(), quantize_weights_once(cache):
+        yield

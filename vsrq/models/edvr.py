@@ -48,6 +48,7 @@ class EDVRNet(StepwiseVSR, MMagicEDVRNet):
     Reference: Wang et al., EDVR (CVPRW 2019).
     """
 
+    trunks = ("reconstruction",)
     roles: ClassVar[dict[str, str]] = {
         "conv_first": "encoder",
         "feature_extraction.*": "encoder",

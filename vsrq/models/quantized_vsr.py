@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmagic.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from vsrq.distill import Distiller
 from vsrq.errors import ConfigError, check_keys
 from vsrq.models.bit_adaptation import BitAdaptation
 from vsrq.models.checkpoint import load_weights
 from vsrq.models.deform import DeformConv2d
+from vsrq.models.depth import FULL, DynamicDepth, skipped_layers
 from vsrq.models.float_vsr import FloatVSR
+from vsrq.models.hidden_state import StateMeter, StateStorage, has_recurrent_features, stored_features
 from vsrq.quant import QuantDeformConv2d, add_lora, cost, prepare, prepare_nf4, register_quant_layer
 from vsrq.quant.adaptive import AdaptiveQuantizer
 from vsrq.quant.calibratable import name_calibratables
@@ -38,6 +41,10 @@ class QuantizedVSR(FloatVSR):
         residual: Arguments of :func:`vsrq.residual.convert_residual`; ``None`` for frame quantization. ``warmup``
             defaults to what the network needs.
         float_checkpoint: Float weights; loaded before the layers are quantized.
+        depth: Arguments of :class:`vsrq.models.depth.DynamicDepth` (``trunks``, ``depths``, ``use``) for blocks that
+            can be skipped, ``{}`` for the defaults; ``None`` runs all blocks always.
+        state: Arguments of :class:`vsrq.models.hidden_state.StateStorage` (``bits``, ``granularity``): the form in
+            which recurrent features pass from step to step; ``None`` for floats.
         distill: ``losses``, configs of registered losses (see ``vsrq.distill``), and ``teachers`` by name, each with
             ``checkpoint`` (by default ``float_checkpoint``), ``architecture`` (by default the student's), ``quant`` and
             ``residual`` (by default none: a float teacher). Without ``teachers`` there is one, ``float``. Teachers are
@@ -56,6 +63,8 @@ class QuantizedVSR(FloatVSR):
     Attributes:
         layer_table: What :func:`vsrq.quant.prepare` or :func:`vsrq.quant.prepare_nf4` did, one row per layer.
         residual_table: What :func:`vsrq.residual.convert_residual` did; empty without residuals.
+        depth: The depths the network can run at; ``None`` if there is only one.
+        state_storage: The form of the recurrent features; ``None`` for floats.
         distiller: The teachers and losses; ``None`` without distillation.
 
     Raises:
@@ -69,6 +78,8 @@ class QuantizedVSR(FloatVSR):
         quant: Mapping[str, Any] | None = None,
         residual: Mapping[str, Any] | None = None,
         float_checkpoint: str | None = None,
+        depth: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
         distill: Mapping[str, Any] | None = None,
         checkpoint_steps: bool = False,
         train_cfg: dict | None = None,
@@ -95,6 +106,10 @@ class QuantizedVSR(FloatVSR):
                 "checkpoint_steps=True runs every step twice, but the memory of residual layers moves on in between. "
                 "Set checkpoint_steps=False, train on shorter clips, or fine-tune with residual=None first."
             )
+        self.depth: DynamicDepth | None = None
+        if depth is not None:
+            check_keys(depth, ["trunks", "depths", "use"], "depth")
+            self.depth = DynamicDepth(self.generator, **depth)
         if quant is not None:
             check_keys(quant, ["weight", "act", "rules"], "quant")
             self.layer_table = prepare(self.generator, **quant, roles=self.generator.roles)
@@ -110,6 +125,7 @@ class QuantizedVSR(FloatVSR):
         if lora is not None:
             check_keys(lora, ["rank", "alpha", "rules"], "lora")
             add_lora(self.generator, **lora)
+        self.state_storage = None if state is None else _state_storage(state, self.generator)
         self.distiller: Distiller | None = None
         if distill is not None:
             check_keys(distill, ["teachers", "losses"], "distill")
@@ -152,17 +168,63 @@ class QuantizedVSR(FloatVSR):
 
     def upscale(self, clip: Tensor) -> Tensor:
         """Upscale every frame of a clip ``(n, t, 3, h, w)`` in [0, 1] to ``(n, t, 3, 4h, 4w)``."""
-        with temporal(self.generator, TemporalState()), quantize_weights_once():
+        with self._running(TemporalState()):
             return self._adapted(clip, super().upscale)
 
     def forward_tensor(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> Tensor:
         """Return the raw output of the network for a batch of clips or windows."""
         run = super().forward_tensor
-        with temporal(self.generator, TemporalState()), quantize_weights_once():
+        with self._running(TemporalState()):
             return self._adapted(inputs, lambda clips: run(clips, data_samples, **kwargs))
 
+    @contextmanager
+    def _running(self, state: TemporalState, meter: StateMeter | None = None) -> Iterator[None]:
+        """Give the network what it needs to run one clip."""
+        with (
+            temporal(self.generator, state),
+            quantize_weights_once(),
+            stored_features(self.generator, self.state_storage, meter),
+        ):
+            yield
+
+    def set_depth(self, name: str) -> None:
+        """Run at a registered depth from now on: ``'full'``, ``'half'``, ``'quarter'`` or another one.
+
+        Raises:
+            ConfigError: There is no such depth.
+        """
+        if self.depth is not None:
+            self.depth.set(name)
+        elif name != FULL:
+            raise ConfigError(f"depth {name!r}: this network has one depth, 'full'; give it others with depth=dict().")
+
+    @contextmanager
+    def at_depth(self, name: str) -> Iterator[None]:
+        """Run at a registered depth while the block runs; see :meth:`set_depth`."""
+        before = FULL if self.depth is None else self.depth.current
+        self.set_depth(name)
+        try:
+            yield
+        finally:
+            self.set_depth(before)
+
     def forward_train(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the loss against the ground truth and those against the teachers."""
+        """Return the loss against the ground truth and those against the teachers.
+
+        While several depths are trained jointly, each loss is its mean over the depths.
+        """
+        if self.depth is None or not self.depth.trained:
+            return self._losses(inputs, data_samples, **kwargs)
+        found: dict[str, dict[str, Tensor]] = {}
+        with quantize_weights_once():
+            for name in self.depth.trained:
+                with self.depth.at(name):
+                    found[name] = self._losses(inputs, data_samples, **kwargs)
+        losses = {key: torch.stack([one[key] for one in found.values()]).mean() for key in next(iter(found.values()))}
+        # what has no "loss" in its name is logged, not trained on
+        return losses | {f"depth_{name}": one["loss"].detach() for name, one in found.items()}
+
+    def _losses(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
         if self.distiller is None:
             return super().forward_train(inputs, data_samples, **kwargs)
         with self.distiller.watching(self.generator) as seen:
@@ -175,22 +237,38 @@ class QuantizedVSR(FloatVSR):
         Returns:
             The report and the upscaled clip.
         """
-        state = TemporalState()
+        state, meter = TemporalState(), StateMeter()
         outputs: list[Tensor] = []
 
         def run(frames: Tensor) -> None:
-            with temporal(self.generator, state), quantize_weights_once():
+            with self._running(state, meter):
                 outputs.append(self._adapted(frames, self.generator.upscale))
 
         training = self.training
         self.eval()
         try:
             report = cost.measure(
-                self.generator, clip, run=run, roles=self.generator.roles, state_bytes=lambda: state.nbytes
+                self.generator,
+                clip,
+                run=run,
+                roles=self.generator.roles,
+                state_bytes=lambda: state.nbytes,
+                hidden_state_bytes=lambda: meter.peak,
+                unused=skipped_layers(self.generator),
             )
         finally:
             self.train(training)
         return report, torch.cat(outputs)
+
+
+def _state_storage(state: Mapping[str, Any], net: nn.Module) -> StateStorage:
+    check_keys(state, ["bits", "granularity"], "state")
+    if not has_recurrent_features(net):
+        raise ConfigError(
+            f"state={dict(state)}: {type(net).__name__} passes no features from step to step, so there is none to "
+            "store; remove it. Allowed for BasicVSRNet and BasicVSRPlusPlusNet."
+        )
+    return StateStorage(**state)
 
 
 def _teacher(name: str, spec: Mapping[str, Any], architecture: Mapping[str, Any], weights: str | None) -> FloatVSR:

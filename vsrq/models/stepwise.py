@@ -23,11 +23,13 @@ class StepwiseVSR:
         roles: Glob patterns over module names to roles; the first match wins. Roles: ``flow``, ``encoder``,
             ``offset``, ``deform``, ``trunk``, ``fusion``, ``attention``, ``tail``.
         residual_warmup: How many first calls of a layer must be key frames, because its inputs still jump.
+        trunks: Globs over the names of the sequences of residual blocks that may run at several depths.
     """
 
     scale: int = 4
     roles: ClassVar[dict[str, str]] = {}
     residual_warmup: int = 1
+    trunks: ClassVar[tuple[str, ...]] = ()
 
     def upscale(self, clip: Tensor) -> Tensor:
         """Upscale every frame of a clip.

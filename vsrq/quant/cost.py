@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -61,6 +61,8 @@ class CostReport:
         storage_bits: Parameters x bits, plus 32-bit scales and 8-bit zero points; see :func:`storage_bits`.
         parameters: How many parameters that is, see :func:`parameter_count`.
         state_bytes: Temporal state at the end of the clip, 0 if there is none.
+        hidden_state_bytes: The most bytes of recurrent features that exist at the same time, in the form they are
+            stored in; 0 if there are none or nobody counted.
     """
 
     layers: tuple[LayerCost, ...]
@@ -69,6 +71,7 @@ class CostReport:
     storage_bits: int
     parameters: int
     state_bytes: int = 0
+    hidden_state_bytes: int = 0
 
     def macs(self, exclude_roles: tuple[str, ...] = ()) -> int:
         """Multiply-accumulates of the clip, without the layers of some roles."""
@@ -121,6 +124,8 @@ def measure(
     run: Callable[[Tensor], object] | None = None,
     roles: Mapping[str, str] | None = None,
     state_bytes: Callable[[], int] = lambda: 0,
+    hidden_state_bytes: Callable[[], int] = lambda: 0,
+    unused: Iterable[nn.Module] = (),
 ) -> CostReport:
     """Run one clip and count what was computed.
 
@@ -130,6 +135,8 @@ def measure(
         run: How to run the clip; ``model(clip)`` by default.
         roles: Glob patterns over layer names to roles.
         state_bytes: Returns the size of the temporal state after the run.
+        hidden_state_bytes: Returns the most bytes of recurrent features that existed at a time.
+        unused: Layers that never run and need not be stored.
     """
     names = {id(module): name for name, module in model.named_modules()}
     with torch.no_grad(), recording() as log, _float_layers_report(model):
@@ -145,9 +152,10 @@ def measure(
         layers=layers,
         frames=batch * steps,
         bops_per_frame=tuple(map(sum, zip(*(layer.bops_per_frame for layer in layers), strict=True))),
-        storage_bits=storage_bits(model),
-        parameters=parameter_count(model),
+        storage_bits=storage_bits(model, unused),
+        parameters=parameter_count(model, unused),
         state_bytes=state_bytes(),
+        hidden_state_bytes=hidden_state_bytes(),
     )
 
 
@@ -202,13 +210,22 @@ def _float_layers_report(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def storage_bits(model: nn.Module) -> int:
+def storage_bits(model: nn.Module, unused: Iterable[nn.Module] = ()) -> int:
     """Bits to store the parameters: quantized weights at their key-frame width, the rest at 32 bit.
 
     A residual weight grid of another width needs a second copy of the weight, which is counted. Scales count
     32 bit, zero points of affine grids 8 bit; codes and scales of NF4 weights count as they are. Low-rank changes count
     as the parameters they are until they are merged.
+
+    Args:
+        model: Network, quantized or float.
+        unused: Modules that do not count.
     """
+    total = _own_storage_bits(model)
+    return total - sum(_own_storage_bits(module) for module in unused)
+
+
+def _own_storage_bits(model: nn.Module) -> int:
     quantizers = _quantizers(model)
     total = 32 * sum(parameter.numel() for parameter in _parameters(model))
     for module in model.modules():
@@ -227,8 +244,17 @@ def storage_bits(model: nn.Module) -> int:
     return total
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Count the parameters of a network: weights in any form of storage, biases, low-rank changes, learned shifts."""
+def parameter_count(model: nn.Module, unused: Iterable[nn.Module] = ()) -> int:
+    """Count the parameters of a network: weights in any form of storage, biases, low-rank changes, learned shifts.
+
+    Args:
+        model: Network, quantized or float.
+        unused: Modules that do not count.
+    """
+    return _own_parameter_count(model) - sum(_own_parameter_count(module) for module in unused)
+
+
+def _own_parameter_count(model: nn.Module) -> int:
     packed = [module.shape.numel() for module in model.modules() if isinstance(module, NF4Weight)]
     return sum(packed) + sum(parameter.numel() for parameter in _parameters(model))
 
