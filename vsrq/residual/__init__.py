@@ -12,6 +12,7 @@ from vsrq.residual.listen import listening
 from vsrq.residual.options import Option, measure_options
 from vsrq.residual.prediction import LeakyPrediction
 from vsrq.residual.schedule import KeyFrameSchedule
+from vsrq.residual.skip_policy import SkipPolicy
 from vsrq.residual.state import TemporalState, temporal
 from vsrq.residual.stats import LayerStats, ResidualStats, residual_stats
 from vsrq.residual.storage import Storage
@@ -30,6 +31,7 @@ __all__ = [
     "ResidualLinear",
     "ResidualRow",
     "ResidualStats",
+    "SkipPolicy",
     "Storage",
     "TemporalState",
     "TileQuantizer",
