@@ -127,7 +127,7 @@ def calibrate_skip(
             f"a loss of {budget:g} dB cannot be kept by skipping; the best that was reached is {best.loss:.3f} dB, "
             f"with tolerance {best.policy.tolerance:g} and halo {best.policy.halo}. Allow so much, or no --skip-budget."
         )
-    return min(within, key=lambda trial: trial.work)
+    return min(within, key=lambda trial: (trial.work, trial.policy.tolerance))
 
 
 def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **settings: Any) -> Trial:
