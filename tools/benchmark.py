@@ -15,6 +15,7 @@ COMMANDS = {
     "residual": "temporal residuals beside frame quantization: quality, bit operations, memory",
     "residual-overhead": "time of the simulated residual forward over the frame-quantized one",
     "state": "PSNR against the frame index with recurrent features stored in 32, 8 and 4 bit",
+    "skip": "measured time and quality of skipping unchanged tiles",
     "speed": "measured time of exported networks",
     "lookahead": "quality over the number of future frames a network may see",
     "train-step": "time and memory of a quantized training step over the float one",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 
 from mmengine.config import DictAction
 
@@ -20,6 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the bundle")
     parser.add_argument("--backend", choices=BACKENDS, help="default: the config's backend_config.type, else openvino")
     parser.add_argument("--clip", metavar="PATH", help="low-resolution video or frames to compare with PyTorch on")
+    parser.add_argument(
+        "--skip-budget", type=float, metavar="DB", help="calibrate which tiles may be skipped to this loss of PSNR-Y"
+    )
+    parser.add_argument(
+        "--skip-clips",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="high-resolution clips for it; default: fetched",
+    )
     parser.add_argument("--size", metavar="HxW", help="fix the graphs to frames of this height and width")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--trust-checkpoint", action="store_true", help="allow a checkpoint that executes pickled code")
@@ -32,6 +43,7 @@ def command(args: argparse.Namespace) -> int:
 
     def work() -> None:
         size = parse_size(args.size)
+        check_skip(args)
         from vsrq.apis.exporting import export_config
 
         export_config(
@@ -45,8 +57,28 @@ def command(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             trust_checkpoint=args.trust_checkpoint,
         )
+        if args.skip_budget is not None:
+            from vsrq.apis.skip_budget import calibrate_bundle
+
+            calibrate_bundle(Path(args.out), args.skip_budget, args.skip_clips)
 
     return cli.run(work, debug=args.debug)
+
+
+def check_skip(args: argparse.Namespace) -> None:
+    """Check what skipping was asked for, before any work.
+
+    Raises:
+        ConfigError: The budget is negative, or belongs to graphs of one size, or the clips to no budget.
+    """
+    if args.skip_budget is None:
+        if args.skip_clips:
+            raise ConfigError("--skip-clips are for --skip-budget; give the loss in dB that is allowed, such as 0.05.")
+        return
+    if not args.skip_budget >= 0:
+        raise ConfigError(f"--skip-budget {args.skip_budget:g} must be a loss in dB, 0 or more.")
+    if args.size is not None:
+        raise ConfigError("--skip-budget needs graphs that take windows of any size; leave --size out.")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from vsrq.apis import cli
 from vsrq.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vsrq.runtime import FrameUpscaler
+    from vsrq.runtime import FrameUpscaler, Upscaler
     from vsrq.runtime.video.options import Summary
 
 Prepare = Callable[[], "tuple[FrameUpscaler, str]"]
@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--backend", choices=BACKENDS, help="what runs the network: the bundle's own, or torch as the (slow) reference"
     )
+    skip = parser.add_argument_group("skipping", "compute only the tiles that change; for cameras at rest")
+    skip.add_argument("--skip", action="store_true", help="as the bundle was calibrated by export --skip-budget")
+    skip.add_argument(
+        "--skip-tolerance", type=float, metavar="L", help="grey levels of 255 that do not count; 0: any do"
+    )
+    skip.add_argument("--skip-picture", metavar="PNG", help="draw how often each tile was computed")
     part = parser.add_argument_group("part")
     part.add_argument("--start", metavar="T", help="first moment, seconds or HH:MM:SS")
     part.add_argument("--end", metavar="T", help="end, not included")
@@ -51,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     file.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary; errors alone")
-    parser.add_argument("--stats", action="store_true", help="say how long decoding, inference and encoding took")
+    parser.add_argument(
+        "--stats", action="store_true", help="say how long decoding, inference and encoding took, and what was skipped"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of errors (or set VSRQ_DEBUG=1)")
 
 
@@ -64,12 +72,14 @@ def command(args: argparse.Namespace, prepare: Prepare | None = None) -> int:
     """
 
     def work() -> None:
+        network = _Remembered(prepare or _network_of(args))
         with _own_stdout() if args.target == "-" else nullcontext() as stdout:
-            summary = upscale(args, prepare or _network_of(args), stdout=stdout)
+            summary = upscale(args, network, stdout=stdout)
         if not args.quiet:
             sys.stderr.write(_describe(summary))
         if args.stats:
             sys.stderr.write(_shares(summary))
+        _tell_skipped(args, network.upscaler)
 
     return cli.run(work, debug=args.debug)
 
@@ -112,9 +122,9 @@ def _in_graphs(args: argparse.Namespace) -> tuple[FrameUpscaler, str]:
             bundle = exporting.cached_bundle(args.config, args.checkpoint, backend=args.backend)
         else:
             bundle = exporting.default_bundle(backend=args.backend)
-    upscaler = Upscaler(bundle, backend=args.backend)
+    upscaler = Upscaler(bundle, backend=args.backend, skip=_skip_of(args))
     # The manifest holds the checksums of everything else.
-    return upscaler, hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
+    return upscaler, _identity(hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest(), upscaler)
 
 
 def _in_torch(args: argparse.Namespace) -> tuple[FrameUpscaler, str]:
@@ -130,7 +140,42 @@ def _in_torch(args: argparse.Namespace) -> tuple[FrameUpscaler, str]:
     for name, tensor in model.generator.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return Upscaler(TorchSteps(model.generator)), digest.hexdigest()
+    upscaler = Upscaler(TorchSteps(model.generator), skip=_skip_of(args))
+    return upscaler, _identity(digest.hexdigest(), upscaler)
+
+
+def _identity(network: str, upscaler: Upscaler) -> str:
+    return network if upscaler.skip is None else f"{network} {upscaler.skip}"
+
+
+def _skip_of(args: argparse.Namespace) -> dict[str, float] | bool:
+    if args.skip_tolerance is not None:
+        return {"tolerance": args.skip_tolerance}
+    return bool(args.skip or args.skip_picture)
+
+
+class _Remembered:
+    """Makes a network and keeps it, to be asked afterwards."""
+
+    def __init__(self, prepare: Prepare) -> None:
+        self._prepare = prepare
+        self.upscaler: FrameUpscaler | None = None
+
+    def __call__(self) -> tuple[FrameUpscaler, str]:
+        self.upscaler, identity = self._prepare()
+        return self.upscaler, identity
+
+
+def _tell_skipped(args: argparse.Namespace, upscaler: FrameUpscaler | None) -> None:
+    stats, policy = getattr(upscaler, "skip_stats", None), getattr(upscaler, "skip", None)
+    if stats is None or policy is None:
+        return
+    if args.stats:
+        sys.stderr.write(f"{stats.table()}\n")
+    if args.skip_picture:
+        from vsrq.runtime.skip.picture import write_picture
+
+        write_picture(args.skip_picture, stats, policy.tile)
 
 
 @contextmanager

@@ -43,10 +43,12 @@ class Backend(Protocol):
     Attributes:
         name: As users write it.
         suffix: Of the main file of a graph.
+        batches: Whether its graphs take more than one frame at once.
     """
 
     name: str
     suffix: str
+    batches: bool
 
     def export(
         self, step: Step, path: Path, *, height: int, width: int, dynamic: bool, options: Mapping[str, Any]
@@ -62,8 +64,10 @@ class Backend(Protocol):
             options: The backend's own, from ``backend_config``.
         """
 
-    def load(self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any]) -> StepGraph:
-        """Return a graph, compiled for frames of one size."""
+    def load(
+        self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any], batch: int = 1
+    ) -> StepGraph:
+        """Return a graph, compiled for ``batch`` frames of one size at once."""
 
     def kernels(self, graph: StepGraph) -> list[Kernel]:
         """Return how the multiplying nodes ran in the last call; empty where the backend does not tell."""

@@ -37,6 +37,7 @@ class Manifest:
         files: For each step, its files and their sha256; the graph itself first.
         colour: Order of the channels of frames.
         dtype: Of all tensors between the graphs.
+        skip: Settings of :class:`vsrq.residual.SkipPolicy` calibrated to a budget of quality, and what they reached.
     """
 
     backend: str
@@ -48,10 +49,14 @@ class Manifest:
     files: dict[str, dict[str, str]] = field(default_factory=dict)
     colour: str = "RGB"
     dtype: str = "float32"
+    skip: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``manifest.json`` holds."""
-        return {"format": FORMAT, "version": VERSION, **asdict(self)}
+        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        if self.skip is None:
+            del content["skip"]  # earlier versions of vsrq do not know it
+        return content
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: Path) -> Manifest:
@@ -67,7 +72,8 @@ class Manifest:
                 f"{where} has version {data.get('version')!r}, this vsrq reads version {VERSION}; export the bundle "
                 "again with tools/export.py."
             )
-        values = {key: value for key, value in data.items() if key not in ("format", "version")}
+        # what a later vsrq adds without another version does not change what the graphs compute
+        values = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         try:
             size = values["frame_size"]
             values.update(plan=Plan.from_json(values["plan"]), frame_size=None if size is None else tuple(size))
@@ -123,22 +129,51 @@ class Bundle:
             CheckpointError: The graphs are fixed to another size, or cannot be loaded.
             MissingDependencyError: The backend is not installed.
         """
+        self._check_size(height, width)
+        return {step.name: self.load_step(step.name, height, width, **options) for step in self.manifest.plan.steps}
+
+    def load_step(self, name: str, height: int, width: int, *, batch: int = 1, **options: Any) -> StepGraph:
+        """Return one graph, compiled for ``batch`` frames of one size at once; see :meth:`load`."""
+        self._check_size(height, width)
+        return get_backend(self.manifest.backend).load(
+            self.graph_file(name),
+            self.plan.step(name),
+            height=height,
+            width=width,
+            options={**self.manifest.backend_config, **options},
+            batch=batch,
+        )
+
+    @property
+    def batches(self) -> bool:
+        """Whether a graph may take more than one frame at once."""
+        return get_backend(self.manifest.backend).batches
+
+    def _check_size(self, height: int, width: int) -> None:
         size = self.manifest.frame_size
         if size is not None and size != (height, width):
             raise CheckpointError(
                 f"{self.path} is fixed to frames of {size[0]}x{size[1]} pixels (height x width), got {height}x{width}: "
                 "export it again with --size, or let the Upscaler cut the frames into tiles of that size."
             )
-        backend = get_backend(self.manifest.backend)
-        settings = {**self.manifest.backend_config, **options}
-        return {
-            step.name: backend.load(self.graph_file(step.name), step, height=height, width=width, options=settings)
-            for step in self.manifest.plan.steps
-        }
 
     def graph_file(self, step: str) -> Path:
         """Return the file of a step's graph."""
         return self.path / next(iter(self.manifest.files[step]))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write or replace the manifest of a bundle.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    partial = folder / f"{MANIFEST}.partial"
+    try:
+        partial.write_text(json.dumps(manifest.to_json(), indent=1), "utf-8")
+        os.replace(partial, folder / MANIFEST)
+    except OSError as error:
+        raise OutputError(f"{folder / MANIFEST} cannot be written: {error.strerror}.") from error
 
 
 @contextmanager

@@ -54,6 +54,14 @@ class Driver(Protocol):
         """
 
 
+class Kept(Protocol):
+    """What a runner keeps of a step from call to call."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of it."""
+
+
 @dataclass
 class StepMemory:
     """What the residual layers of a step remember of its past calls.
@@ -61,19 +69,22 @@ class StepMemory:
     Attributes:
         calls: Calls since the reset.
         tensors: Their state, by the names of the ports.
+        kept: What a runner that skips keeps; replaced and never changed, like the arrays.
     """
 
     calls: int = 0
     tensors: Arrays = field(default_factory=dict)
+    kept: Kept | None = None
 
     def copy(self) -> StepMemory:
         """Return a memory that goes its own way; arrays are shared, for calls replace and never change them."""
-        return StepMemory(self.calls, self.tensors)
+        return StepMemory(self.calls, self.tensors, self.kept)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the state."""
-        return sum(array.nbytes for array in self.tensors.values())
+        own = 0 if self.kept is None else self.kept.nbytes
+        return own + sum(array.nbytes for array in self.tensors.values())
 
 
 class StepRunner:
@@ -88,13 +99,17 @@ class StepRunner:
         self.plan = plan
         self.graphs = graphs
 
-    def __call__(self, name: str, values: Mapping[str, np.ndarray], memory: StepMemory) -> Arrays:
+    def __call__(
+        self, name: str, values: Mapping[str, np.ndarray], memory: StepMemory, *, seen: Sequence[np.ndarray] = ()
+    ) -> Arrays:
         """Run a step on values by name and return its results by name.
 
         Args:
             name: Of the step.
             values: At least what the step takes.
             memory: Of this step's past; brought up to date. Unused by steps without residual layers.
+            seen: The frames that matter most to the result, always in the same order. Runners that skip what did not
+                change look at them; this one computes everything.
         """
         schedule = self.plan.schedules.get(name)
         if schedule is None:
@@ -110,17 +125,20 @@ def _call(graph: StepGraph, values: Mapping[str, np.ndarray]) -> Arrays:
     return {port.name: value for port, value in zip(graph.spec.outputs, outputs, strict=True)}
 
 
-def make_driver(plan: Plan, graphs: Mapping[str, StepGraph], *, lookahead: int) -> Driver:
+def make_driver(
+    plan: Plan, graphs: Mapping[str, StepGraph], *, lookahead: int, steps: StepRunner | None = None
+) -> Driver:
     """Return the driver for a plan.
 
     Args:
         plan: How the steps belong together.
         graphs: One per step of the plan.
         lookahead: For recurrent networks; sliding windows know what they need.
+        steps: What calls the graphs; by default each call computes everything.
     """
     from vsrq.deploy.recurrent import RecurrentDriver
     from vsrq.deploy.window import WindowDriver
 
     if plan.kind == "window":
-        return WindowDriver(plan, graphs)
-    return RecurrentDriver(plan, graphs, lookahead=lookahead)
+        return WindowDriver(plan, graphs, steps)
+    return RecurrentDriver(plan, graphs, steps, lookahead=lookahead)

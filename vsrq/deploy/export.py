@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 
 from vsrq.deploy import parity
 from vsrq.deploy.backend import Kernel, get_backend
-from vsrq.deploy.bundle import MANIFEST, Manifest, checksums, new_folder
+from vsrq.deploy.bundle import Manifest, checksums, new_folder, write_manifest
 from vsrq.deploy.parity import Parity
+from vsrq.deploy.receptive import count_macs
 from vsrq.deploy.steps import cut
 from vsrq.errors import CalibrationError, CheckpointError, ConfigError
 from vsrq.models.deform import DeformConv2d
@@ -87,6 +87,8 @@ def export(
     training = net.training
     net.eval()
     try:
+        if not plan.schedules:  # what is executed is asked of networks that can skip
+            plan = count_macs(plan, modules)
         with new_folder(path, overwrite=overwrite) as folder:
             files = {}
             with _exportable(net):
@@ -121,7 +123,7 @@ def export(
                 parity=asdict(found),
                 files=files,
             )
-            (folder / MANIFEST).write_text(json.dumps(manifest.to_json(), indent=1), "utf-8")
+            write_manifest(folder, manifest)
             kernels = [kernel for graph in graphs.values() for kernel in writer.kernels(graph)]
     finally:
         net.train(training)

@@ -41,6 +41,7 @@ class ONNXRuntimeBackend:
 
     name = "onnxruntime"
     suffix = ".onnx"
+    batches = False
 
     def export(
         self, step: Step, path: Path, *, height: int, width: int, dynamic: bool, options: Mapping[str, Any]
@@ -58,9 +59,13 @@ class ONNXRuntimeBackend:
         onnx.checker.check_model(proto, full_check=True)
         onnx.save_model(proto, path)
 
-    def load(self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any]) -> ONNXGraph:
-        """Make a session; it takes the size of its first frames."""
+    def load(
+        self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any], batch: int = 1
+    ) -> ONNXGraph:
+        """Make a session; it takes the size of its first frames, one at a time."""
         check_options(options)
+        if batch != 1:
+            raise ConfigError(f"graphs of onnxruntime take one frame at a time, got batch={batch}; use openvino.")
         try:
             model = ir.load(path)
             onnx_passes.unpack_weights(model)

@@ -45,6 +45,7 @@ class OpenVINOBackend:
 
     name = "openvino"
     suffix = ".xml"
+    batches = True
 
     def export(
         self, step: Step, path: Path, *, height: int, width: int, dynamic: bool, options: Mapping[str, Any]
@@ -67,12 +68,14 @@ class OpenVINOBackend:
         shuffle_codes(model)
         ov.save_model(model, path, compress_to_fp16=False)
 
-    def load(self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any]) -> OpenVINOGraph:
+    def load(
+        self, path: Path, spec: StepSpec, *, height: int, width: int, options: Mapping[str, Any], batch: int = 1
+    ) -> OpenVINOGraph:
         """Compile a graph for frames of one size."""
         properties = _properties(options)
         core = ov.Core()
         model = _read(core, path)
-        model.reshape({i: port.shape(height, width) for i, port in enumerate(spec.inputs)})
+        model.reshape({i: port.shape(height, width, batch) for i, port in enumerate(spec.inputs)})
         unpack_weights(model)
         slice_codes(model)
         if sums_overflow() and multiply_floats(model):

@@ -34,12 +34,16 @@ class Port:
         """Whether it carries what a residual layer remembers from call to call."""
         return self.name.startswith(STATE)
 
-    def shape(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return the shape (1, c, h, w) for frames of ``height`` and ``width`` pixels."""
+    def shape(self, height: int, width: int, batch: int = 1) -> tuple[int, int, int, int]:
+        """Return the shape (n, c, h, w) for ``batch`` frames of ``height`` and ``width`` pixels."""
         if self.size == "0":
             return (1, 1, 1, 1)
-        ratio = Fraction(self.size)
-        return (1, self.channels, int(height * ratio), int(width * ratio))
+        return (batch, self.channels, int(height * self.ratio), int(width * self.ratio))
+
+    @property
+    def ratio(self) -> Fraction:
+        """Height and width over those of the frame; 0 for a number."""
+        return Fraction(self.size)
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,16 @@ class StepSpec:
             share a step among them have ``@<number>`` added.
         inputs: What it takes.
         outputs: What it returns.
+        receptive_field: Pixels of the frame that a result depends on in every direction, besides what flows add;
+            ``None`` for the whole frame, or where nothing is known.
+        macs: Multiply-accumulates per pixel of the frame; ``None`` where they were not counted.
     """
 
     name: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    receptive_field: int | None = None
+    macs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,14 @@ class Plan:
         """
         try:
             steps = tuple(
-                StepSpec(step["name"], _ports(step["inputs"]), _ports(step["outputs"])) for step in data["steps"]
+                StepSpec(
+                    step["name"],
+                    _ports(step["inputs"]),
+                    _ports(step["outputs"]),
+                    step.get("receptive_field"),  # bundles of earlier versions do not say
+                    step.get("macs"),
+                )
+                for step in data["steps"]
             )
             schedules = {
                 name: Schedule(tuple(item["first"]), tuple(item["cycle"])) for name, item in data["schedules"].items()

@@ -40,12 +40,15 @@ class RecurrentDriver:
     Args:
         plan: A plan of kind ``recurrent``.
         graphs: One per step.
+        steps: What calls them.
         lookahead: Frames beyond the finished ones on which the backward branches warm up.
     """
 
-    def __init__(self, plan: Plan, graphs: Mapping[str, StepGraph], *, lookahead: int) -> None:
+    def __init__(
+        self, plan: Plan, graphs: Mapping[str, StepGraph], steps: StepRunner | None = None, *, lookahead: int
+    ) -> None:
         self.plan = plan
-        self.steps = StepRunner(plan, graphs)
+        self.steps = steps or StepRunner(plan, graphs)
         self.lookahead = lookahead
         self.reset()
 
@@ -56,7 +59,8 @@ class RecurrentDriver:
         self._encoded: dict[int, Arrays] = {}
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self._carried = {branch: _Past() for branch in self.plan.branches if not branch.startswith("backward")}
-        self._memories = {step: StepMemory() for step in ("flow", "encode", "reconstruct")}
+        # flows there and back are two series, each of them alike from call to call
+        self._memories = {site: StepMemory() for site in ("flow/1", "flow/-1", "encode", "reconstruct")}
 
     @property
     def state_nbytes(self) -> int:
@@ -80,16 +84,21 @@ class RecurrentDriver:
                 self._propagate(branch, range(finish, stop), self._carried[branch].copy(), feats)
         for i in range(start, finish):
             values = {"frame": self._frames[i], **feats.pop(i)}
-            yield self._step("reconstruct", values)["hr"]
+            before = [self._frames[j] for j in (i - 1,) if j in self._frames]
+            yield self._step("reconstruct", values, seen=[self._frames[i], *before])["hr"]
         self._forget_before(finish)
 
     def _propagate(self, branch: str, order: range, past: _Past, feats: dict[int, Arrays]) -> None:
         """Run a branch over frames, adding to ``feats`` and bringing ``past`` up to date."""
         step = f"propagate_{branch}"
         ports = [port for port in self.plan.inputs(step) if port.name.startswith(("feat_", "flow_", "gate_"))]
+        orders = max(int(port.name.partition("_")[2]) for port in ports)
         for i in order:
             known = {port.name: self._recall(port, i, past.results) for port in ports}
-            feat = self.steps(step, {"frame": self._frames[i], **feats[i], **known}, past.memory)[branch]
+            values = {"frame": self._frames[i], **feats[i], **known}
+            sources = [result.frame for result in reversed(past.results[-orders:])]
+            seen = [self._frames[j] for j in (i, *sources)]
+            feat = self.steps(step, values, past.memory, seen=seen)[branch]
             feats[i][branch] = feat
             past.results = [*past.results[-1:], _Result(i, feat)]
 
@@ -109,7 +118,7 @@ class RecurrentDriver:
         if not self.plan.has("encode"):
             return {}
         if i not in self._encoded:
-            self._encoded[i] = self._step("encode", {"frame": self._frames[i]})
+            self._encoded[i] = self._step("encode", {"frame": self._frames[i]}, seen=[self._frames[i]])
         return self._encoded[i]
 
     def _flow(self, i: int, neighbour: int) -> np.ndarray:
@@ -117,15 +126,16 @@ class RecurrentDriver:
         pair = (i, neighbour)
         if pair not in self._flows:
             values = {"frame": self._frames[i], "neighbour": self._frames[neighbour]}
-            self._flows[pair] = self._step("flow", values)["flow"]
+            site = f"flow/{neighbour - i}"
+            self._flows[pair] = self._step("flow", values, seen=list(values.values()), site=site)["flow"]
         return self._flows[pair]
 
-    def _step(self, name: str, values: Arrays) -> Arrays:
-        return self.steps(name, values, self._memories[name])
+    def _step(self, name: str, values: Arrays, *, seen: Sequence[np.ndarray], site: str | None = None) -> Arrays:
+        return self.steps(name, values, self._memories[site or name], seen=seen)
 
     def _forget_before(self, index: int) -> None:
         """Drop what no later call needs: it looks back one frame, and two for flows."""
         self._start = index
-        self._frames = {i: frame for i, frame in self._frames.items() if i >= index - 1}
+        self._frames = {i: frame for i, frame in self._frames.items() if i >= index - 2}
         self._encoded = {i: feat for i, feat in self._encoded.items() if i >= index}
         self._flows = {pair: flow for pair, flow in self._flows.items() if min(pair) >= index - 2}

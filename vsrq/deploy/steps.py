@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vsrq.deploy.plan import Plan, Port, StepSpec
+from vsrq.deploy.receptive import with_fields
 from vsrq.deploy.states import with_states
 from vsrq.deploy.step import Step, Steps
 from vsrq.errors import ConfigError
@@ -34,7 +35,7 @@ def cut(net: nn.Module) -> Steps:
     """
     for kind, cutter in _CUTTERS.items():
         if isinstance(net, kind):
-            return with_states(cutter(net))
+            return with_fields(net, with_states(cutter(net)))
     allowed = ", ".join(kind.__name__ for kind in _CUTTERS)
     raise ConfigError(f"{type(net).__name__} cannot be exported; allowed: {allowed}.")
 

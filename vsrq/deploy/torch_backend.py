@@ -21,6 +21,8 @@ class TorchSteps:
         net: A step-wise network, float or quantized and calibrated; set to evaluation mode.
     """
 
+    batches = True
+
     def __init__(self, net: nn.Module) -> None:
         self.plan: Plan
         self.plan, self._modules = cut(net.eval())
@@ -28,6 +30,10 @@ class TorchSteps:
     def load(self, height: int, width: int, **options: object) -> dict[str, StepGraph]:
         """Return the steps; they take frames of any size."""
         return {name: TorchGraph(step) for name, step in self._modules.items()}
+
+    def load_step(self, name: str, height: int, width: int, *, batch: int = 1, **options: object) -> StepGraph:
+        """Return one step; it takes any number of frames of any size."""
+        return TorchGraph(self._modules[name])
 
 
 class TorchGraph:

@@ -13,6 +13,7 @@ from vsrq.residual.options import measure_options
 from vsrq.residual.prediction import LeakyPrediction
 from vsrq.residual.rules import allocation_rules
 from vsrq.residual.schedule import KeyFrameSchedule
+from vsrq.residual.skip_policy import SkipPolicy
 from vsrq.residual.state import TemporalState, temporal
 from vsrq.residual.stats import LayerStats, ResidualStats, residual_stats
 from vsrq.residual.storage import Storage
@@ -31,6 +32,7 @@ __all__ = [
     "ResidualLinear",
     "ResidualRow",
     "ResidualStats",
+    "SkipPolicy",
     "Storage",
     "TemporalState",
     "TileQuantizer",

@@ -34,6 +34,12 @@ def fixed_bytes(plan: Plan, height: int, width: int) -> int:
     return _GRAPH_BYTES_PER_CHANNEL * channels * height * width + 2 * state
 
 
+def skip_bytes(plan: Plan, height: int, width: int) -> int:
+    """Return what skipping keeps from call to call: the results of every step, twice while they are renewed."""
+    shapes = [port.shape(height, width) for step in plan.steps for port in step.outputs]
+    return 2 * _FLOAT * sum(prod(shape) for shape in shapes)
+
+
 def longest_stretch(
     plan: Plan, height: int, width: int, *, lookahead: int, budget: int, canvas: int = 0, tiled: bool = False
 ) -> int:

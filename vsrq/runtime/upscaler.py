@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from vsrq.deploy.bundle import Bundle
-from vsrq.deploy.driver import Driver, StepGraph, make_driver
+from vsrq.deploy.driver import Driver, StepGraph, StepRunner, make_driver
 from vsrq.deploy.plan import Plan
 from vsrq.errors import ConfigError, DataError
-from vsrq.runtime.memory import available_bytes, fixed_bytes, longest_stretch
+from vsrq.residual.skip_policy import SkipPolicy
+from vsrq.runtime.memory import available_bytes, fixed_bytes, longest_stretch, skip_bytes
 from vsrq.runtime.scenes import SceneCuts
+from vsrq.runtime.skip.graphs import GraphSource, WindowGraphs
+from vsrq.runtime.skip.runner import SkipRunner
+from vsrq.runtime.skip.stats import SkipStats
 from vsrq.runtime.tiles import TileGrid, make_grid
 
 DEFAULT_MEMORY = 2 * 2**30
@@ -52,9 +56,14 @@ class Upscaler:
         tile_overlap: Pixels neighbouring tiles share and fade over.
         memory: Bytes to stay below, about.
         threads: Of the backend; default: all cores the process may use.
+        skip: Compute only what changed: a :class:`vsrq.residual.SkipPolicy`, a dict of its arguments, or ``True``
+            for what the bundle was calibrated to (the policy's defaults where it was not). Default: everything is
+            computed.
 
     Attributes:
         scale: Output size over input size.
+        skip: The policy, or ``None``.
+        skip_stats: What was skipped in all streams so far, or ``None`` without a policy.
         context: Frames before a frame that are enough to start from there when a run is resumed.
 
     Raises:
@@ -74,6 +83,7 @@ class Upscaler:
         tile_overlap: int = 16,
         memory: int = DEFAULT_MEMORY,
         threads: int | None = None,
+        skip: SkipPolicy | Mapping[str, Any] | bool | None = None,
     ) -> None:
         if lookahead < 0 or (stretch is not None and stretch < 1) or memory < 1 or scene_threshold < 0:
             raise ConfigError(
@@ -94,6 +104,8 @@ class Upscaler:
         self._tile, self._tile_overlap = tile, tile_overlap
         self._options = {} if threads is None else {"threads": threads}
         self._compiled: _Compiled | None = None
+        self.skip = self._policy(skip)
+        self.skip_stats = None if self.skip is None else SkipStats(self.plan)
 
     def stream(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Upscale frames one after the other. Streams of one upscaler know nothing of each other.
@@ -121,6 +133,8 @@ class Upscaler:
                 engine.reset()
                 pending = []
             pending.append(frame)
+            if self.skip_stats is not None:
+                self.skip_stats.frame = frame
             if len(pending) == engine.stretch + engine.lookahead:
                 yield from engine.run(pending, engine.stretch)
                 pending = pending[engine.stretch :]
@@ -138,17 +152,21 @@ class Upscaler:
         if self._compiled is None or self._compiled.size != (height, width):
             self._compiled = self._compile(height, width)
         compiled = self._compiled
-        drivers = [make_driver(self.plan, compiled.graphs, lookahead=self._lookahead) for _ in compiled.grid.corners]
+        drivers = [
+            make_driver(self.plan, compiled.graphs, lookahead=self._lookahead, steps=compiled.steps)
+            for _ in compiled.grid.corners
+        ]
+        kept = 0 if self.skip is None else len(drivers) * skip_bytes(self.plan, *compiled.padded)
         canvas = _canvas_bytes(self.scale, height, width)
         stretch = self._stretch or longest_stretch(
             self.plan,
             *compiled.padded,
             lookahead=drivers[0].lookahead,
-            budget=self._memory,
+            budget=self._memory - kept,
             canvas=canvas,
             tiled=len(drivers) > 1,
         )
-        return _Engine(drivers, compiled.grid, (height, width), compiled.padded, self.scale, stretch)
+        return _Engine(drivers, compiled.grid, (height, width), compiled.padded, self.scale, stretch, self.skip_stats)
 
     def _compile(self, height: int, width: int) -> _Compiled:
         tile = self._tile or self._fixed_tile(height, width)
@@ -160,7 +178,33 @@ class Upscaler:
                 "fixed to; leave tile out, or choose a smaller one."
             )
         _check_memory(self.plan, *padded)
-        return _Compiled(self._source.load(*padded, **self._options), grid, (height, width), padded)
+        graphs = self._source.load(*padded, **self._options)
+        return _Compiled(graphs, self._runner(graphs, padded), grid, (height, width), padded)
+
+    def _policy(self, skip: SkipPolicy | Mapping[str, Any] | bool | None) -> SkipPolicy | None:
+        if skip is None or skip is False:
+            return None
+        if self._fixed_size() is not None or not hasattr(self._source, "load_step"):
+            raise ConfigError(
+                "skip needs graphs that take frames of any size, and the bundle is fixed to one: export it again "
+                "without --size, or leave skip out."
+            )
+        if self.plan.schedules:
+            raise ConfigError(
+                f"skip does not go with residual layers ({', '.join(self.plan.schedules)}), whose state covers whole "
+                "frames: export a network without residual=, or leave skip out."
+            )
+        if isinstance(skip, SkipPolicy):
+            return skip
+        calibrated = self._source.manifest.skip if isinstance(self._source, Bundle) else None
+        base = (calibrated or {}).get("policy", {})
+        return SkipPolicy.build({**base, **(skip if isinstance(skip, Mapping) else {})})
+
+    def _runner(self, graphs: Mapping[str, StepGraph], padded: tuple[int, int]) -> StepRunner | None:
+        if self.skip is None or self.skip_stats is None:
+            return None
+        windows = WindowGraphs(cast(GraphSource, self._source), dict(self._options))
+        return SkipRunner(self.plan, graphs, windows, self.skip, padded, self.skip_stats)
 
     def _fixed_size(self) -> tuple[int, int] | None:
         return self._source.manifest.frame_size if isinstance(self._source, Bundle) else None
@@ -175,6 +219,7 @@ class _Compiled(NamedTuple):
     """Graphs for frames of one size."""
 
     graphs: dict[str, StepGraph]
+    steps: StepRunner | None
     grid: TileGrid
     size: tuple[int, int]
     padded: tuple[int, int]
@@ -191,7 +236,9 @@ class _Engine:
         padded: tuple[int, int],
         scale: int,
         stretch: int,
+        stats: SkipStats | None,
     ) -> None:
+        self.stats = stats
         self.drivers, self.grid, self.size, self.padded, self.scale = drivers, grid, size, padded, scale
         self.stretch, self.lookahead = stretch, drivers[0].lookahead
 
@@ -202,6 +249,11 @@ class _Engine:
 
     def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
         """Upscale the first ``count`` of the frames of a scene."""
+        yield from self._run(frames, count)
+        if self.stats is not None:
+            self.stats.nbytes = max(self.stats.nbytes, sum(driver.state_nbytes for driver in self.drivers))
+
+    def _run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
         if not count:
             return
         dtype = frames[0].dtype

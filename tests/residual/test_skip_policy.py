@@ -1,0 +1,90 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vsrq.errors import ConfigError
+from vsrq.residual.skip_policy import SkipPolicy, changed_pixels, moved, spread, tiles_of, to_frame_size
+
+
+def point(y, x, height=20, width=30):
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[y, x] = True
+    return mask
+
+
+def frame(height=20, width=30):
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_at_tolerance_0_the_last_bit_counts():
+    x = frame()
+    other = x.clone()
+    other[0, 2, 7, 9] = torch.nextafter(x[0, 2, 7, 9], torch.tensor(2.0))
+    assert torch.equal(changed_pixels(other, x, 0), point(7, 9))
+    assert not changed_pixels(x, x.clone(), 0).any()
+
+
+@pytest.mark.parametrize("tolerance", [1, 2, 7])
+def test_a_change_of_the_tolerance_does_not_count_and_one_level_more_does(tolerance):
+    x = torch.arange(200).float().reshape(1, 1, 10, 20) / 255
+    assert not changed_pixels(x + tolerance / 255, x, tolerance).any()
+    assert not changed_pixels(x - tolerance / 255, x, tolerance).any()
+    assert changed_pixels(x + (tolerance + 1) / 255, x, tolerance).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(y=st.integers(0, 19), x=st.integers(0, 29), radius=st.integers(0, 40))
+def test_a_point_spreads_to_a_square_cut_off_by_the_frame(y, x, radius):
+    ys, xs = torch.arange(20)[:, None], torch.arange(30)
+    assert torch.equal(spread(point(y, x), radius), ((ys - y).abs() <= radius) & ((xs - x).abs() <= radius))
+
+
+@settings(max_examples=40, deadline=None)
+@given(dy=st.floats(-3, 3), dx=st.floats(-3, 3))
+def test_every_pixel_that_samples_a_change_is_found(dy, dx):
+    """What a bilinear warp of the mask touches is marked."""
+    from vsrq.ops.warp import flow_warp
+
+    mask = point(8, 14)
+    flow = torch.tensor([dx, dy]).view(1, 2, 1, 1).expand(1, 2, 20, 30)
+    touched = flow_warp(mask[None, None].float(), flow)[0, 0] > 1e-4
+    assert (moved(mask, flow) | ~touched).all()
+
+
+def test_a_flow_that_is_not_a_number_does_not_fail():
+    assert moved(point(0, 0), torch.full((1, 2, 20, 30), torch.nan)).shape == (20, 30)
+
+
+@pytest.mark.parametrize(("y", "x", "row", "column"), [(0, 0, 0, 0), (7, 8, 0, 1), (19, 29, 2, 3)])
+def test_tiles_hold_their_pixels_and_the_last_ones_are_cut_off(y, x, row, column):
+    assert torch.equal(tiles_of(point(y, x), 8), point(row, column, 3, 4))
+
+
+def test_masks_of_a_pyramid_cover_their_pixels():
+    small = point(1, 2, 5, 6)
+    assert torch.equal(to_frame_size(small, 20, 24), small.repeat_interleave(4, 0).repeat_interleave(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (dict(tile=12), "tile must be one of 8, 16, 24, 32 pixels, got 12"),
+        (dict(tile=64), "tile must be one of"),
+        (dict(tolerance=-1), r"tolerance must be 0 .* to below 255 grey levels, got -1"),
+        (dict(tolerance=float("nan")), "tolerance must be 0"),
+        (dict(halo=-4), "halo must be 'full' or a number of pixels, 0 or more, got -4"),
+        (dict(halo="whole"), "halo must be 'full'"),
+        (dict(refresh=0), "refresh must be 1 call or more, or None for never, got 0"),
+        (dict(break_even=1.5), "break_even must be a share of the frame from 0 to 1, got 1.5"),
+        (dict(tolerence=1), "unknown key 'tolerence' in skip; did you mean 'tolerance'"),
+    ],
+)
+def test_bad_settings(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        SkipPolicy.build(setting)
+
+
+def test_a_policy_survives_a_manifest():
+    policy = SkipPolicy(tile=8, tolerance=3.0, halo="full", refresh=None, break_even=0.7)
+    assert SkipPolicy.build(policy.to_json()) == policy

@@ -1,0 +1,189 @@
+"""Skipping against the dense runtime, over steps in PyTorch: where it must be equal, and how far off it may be."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.deploy.nets import NAMES, float_net, noisy, quantized_net
+from vsrq.deploy.driver import StepMemory
+from vsrq.deploy.torch_backend import TorchSteps
+from vsrq.errors import ConfigError, StateError
+from vsrq.residual import SkipPolicy
+from vsrq.runtime import Upscaler
+from vsrq.runtime.skip.graphs import WindowGraphs
+from vsrq.runtime.skip.runner import SkipRunner
+from vsrq.runtime.skip.stats import SkipStats
+
+EXACT = dict(tile=8, tolerance=0, halo="full", refresh=None, break_even=1.0)
+WHOLE = dict(stretch=60, scene_threshold=0)
+
+
+def still(frames, height=40, width=48):
+    return np.repeat(noisy(1, height, width), frames, 0)
+
+
+def with_a_mover(frames, height=40, width=48, edge=6):
+    """A picture at rest for two frames, over which a square then wanders."""
+    clip = still(frames, height, width)
+    for t, frame in enumerate(clip[2:]):
+        frame[4 : 4 + edge, 6 * t : 6 * t + edge] = 255 - 20 * t
+    return clip
+
+
+def upscale(net, frames, **settings):
+    return np.stack(list(Upscaler(TorchSteps(net), **settings).stream(iter(frames))))
+
+
+def skipping(net, frames, skip, **settings):
+    upscaler = Upscaler(TorchSteps(net), skip=skip, **{**WHOLE, **settings})
+    return np.stack(list(upscaler.stream(iter(frames)))), upscaler.skip_stats
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def net(request):
+    return float_net(request.param)
+
+
+def test_tolerance_0_with_full_halo_is_the_dense_runtime(net):
+    """At rest, with a mover and in motion everywhere; in one stretch and in several."""
+    clip = np.concatenate([with_a_mover(4), noisy(1, 40, 48, seed=1)])
+    for settings in (WHOLE, dict(stretch=2, lookahead=1, scene_threshold=0)):
+        result, _ = skipping(net, clip, EXACT, **settings)
+        np.testing.assert_array_equal(result, upscale(net, clip, **settings))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_for_integer_networks(name):
+    net, clip = quantized_net(name, 8), with_a_mover(3)
+    result, _ = skipping(net, clip, EXACT)
+    np.testing.assert_array_equal(result, upscale(net, clip, **WHOLE))
+
+
+def encoder_runner(policy, size):
+    source = TorchSteps(float_net("edvr"))
+    stats = SkipStats(source.plan)
+    graphs = source.load(*size)
+    return SkipRunner(source.plan, graphs, WindowGraphs(source, {}), policy, size, stats), graphs["encode"], stats
+
+
+def test_windows_with_the_whole_receptive_field_equal_the_whole_frame():
+    """EDVR's encoder at a size that is no multiple of a tile. PyTorch's kernels may round by the shape of a window."""
+    frames = [frame.transpose(2, 0, 1)[None].astype(np.float32) / 255 for frame in with_a_mover(4, 68, 92)]
+    errors = {}
+    for halo in ("full", 2):
+        policy = SkipPolicy(tile=8, tolerance=0, halo=halo, break_even=1.0)
+        (runner, dense, stats), memory = encoder_runner(policy, (68, 92)), StepMemory()
+        for frame in frames:
+            results = runner("encode", {"frame": frame}, memory).values()
+            found = [np.abs(a - b).max() for a, b in zip(results, dense([frame]), strict=True)]
+            errors[halo] = max(errors.get(halo, 0.0), *found)
+        encode = stats.steps["encode"]
+        assert encode.dense == 1
+        assert encode.skipped / encode.calls > 0.3
+        assert encode.pixels > 68 * 92
+    assert errors["full"] < 2e-6 < 100 * errors["full"] + 1e-5 < errors[2]
+
+
+def test_a_clip_at_rest_costs_its_beginning_alone():
+    _, stats = skipping(float_net("basicvsr"), still(6), dict(tolerance=1))
+    # one result, then two frames that matter: both begin with a whole frame
+    assert {name: entry.dense for name, entry in stats.steps.items()} == {
+        "flow": 2,
+        "propagate_backward": 2,
+        "propagate_forward": 2,
+        "reconstruct": 2,
+    }
+    assert sum(entry.pixels for entry in stats.steps.values()) == 8 * 40 * 48
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_grey_level_in_one_pixel_is_honoured(name):
+    net, clip = float_net(name), still(3)
+    clip[1, 30, 41, 1] ^= 1
+    result, _ = skipping(net, clip, EXACT)
+    dense = upscale(net, clip, **WHOLE)
+    np.testing.assert_array_equal(result, dense)
+
+
+def test_windows_differ_from_the_whole_by_the_halo_alone():
+    """Without a halo results are the furthest off; beyond the receptive field of the network more does not help."""
+    net, clip = float_net("basicvsr"), with_a_mover(4, 64, 96)
+    dense = upscale(net, clip, **WHOLE).astype(int)
+    errors = []
+    for halo in (0, 4, 16):
+        result, stats = skipping(net, clip, dict(tile=8, tolerance=1, halo=halo))
+        assert stats.skip_fraction > 0.2
+        errors.append(np.square(result - dense).mean())
+    assert errors[0] > max(errors[1:])
+
+
+def test_a_slow_ramp_is_followed():
+    """Steps below the tolerance add up until they count: the shown frame is never further off than it."""
+    net = float_net("edvr")
+    clip = np.stack([np.full((32, 32, 3), 60 + t, np.uint8) for t in range(8)])
+    result, stats = skipping(net, clip, dict(tolerance=3, refresh=None, break_even=1.0))
+    assert 0 < stats.skip_fraction < 1
+    dense = upscale(net, clip, **WHOLE)
+    gain = np.abs(np.diff(dense.astype(int), axis=0)).max()  # of the network, for one level of the input
+    assert np.abs(result.astype(int) - dense).max() <= 3 * gain + 1
+
+
+def test_flicker_below_the_tolerance_computes_nothing():
+    rng = np.random.default_rng(0)
+    clip = np.clip(still(6).astype(int) + rng.integers(-1, 2, (6, 40, 48, 3)), 0, 255).astype(np.uint8)
+    _, stats = skipping(float_net("edvr"), clip, dict(tolerance=2))
+    assert all(entry.pixels == entry.dense * 40 * 48 for entry in stats.steps.values())
+    assert stats.skip_fraction > 0.5
+
+
+def test_everything_is_refreshed_in_time():
+    _, stats = skipping(float_net("edvr"), still(6), dict(tolerance=1, refresh=3))
+    assert stats.steps["encode"].dense == 2
+
+
+def test_a_cut_forgets():
+    net = float_net("edvr")
+    clip = np.concatenate([still(2) // 4, 255 - still(2) // 4])
+    result, _ = skipping(net, clip, dict(tolerance=60), scene_threshold=0.1)
+    np.testing.assert_array_equal(result[2], upscale(net, clip[2:], **WHOLE)[0])
+
+
+def test_motion_everywhere_is_computed_whole():
+    _, stats = skipping(float_net("basicvsr"), noisy(3, 40, 48), dict(tolerance=1))
+    assert all(entry.dense == entry.calls for entry in stats.steps.values())
+
+
+def test_one_upscaler_serves_streams_side_by_side():
+    net = float_net("basicvsr")
+    a, b = with_a_mover(4, 32, 32), still(4, 32, 32)
+    shared = Upscaler(TorchSteps(net), skip=dict(tolerance=1), stretch=2, lookahead=1)
+    pairs = list(zip(shared.stream(a), shared.stream(b), strict=True))
+    for index, frames in enumerate((a, b)):
+        alone, _ = skipping(net, frames, dict(tolerance=1), stretch=2, lookahead=1, scene_threshold=0.1)
+        np.testing.assert_array_equal(np.stack([pair[index] for pair in pairs]), alone)
+
+
+def test_the_state_of_another_size_is_refused():
+    memory, frames = StepMemory(), [np.zeros((1, 3, size, size), np.float32) for size in (32, 40)]
+    encoder_runner(SkipPolicy(), (32, 32))[0]("encode", {"frame": frames[0]}, memory, seen=frames[:1])
+    other, *_ = encoder_runner(SkipPolicy(), (40, 40))
+    with pytest.raises(StateError, match=r"encode keeps arrays of shape .*32, 32.* reset the driver"):
+        other("encode", {"frame": frames[1]}, memory, seen=frames[1:])
+
+
+def test_a_tile_larger_than_the_frame_is_refused():
+    upscaler = Upscaler(TorchSteps(float_net("basicvsr")), skip=dict(tile=32))
+    with pytest.raises(ConfigError, match=r"tile=32 is larger than the frames of 24x64 pixels .* choose a smaller"):
+        next(upscaler.stream(noisy(1, 24, 64)))
+
+
+def test_residual_networks_are_refused():
+    from tests.models.test_quantized_vsr import clip, quantized, rules
+    from vsrq.quant import calibrate
+
+    eight = dict(weight=dict(bits=8), act=dict(bits=8))
+    model = quantized("basicvsr", quant=dict(**eight, rules=rules("basicvsr")), residual=eight)
+    with torch.no_grad():
+        calibrate(model, lambda: model.upscale(clip(3)), passes=2)
+    with pytest.raises(ConfigError, match="skip does not go with residual layers"):
+        Upscaler(TorchSteps(model.generator), skip=True)

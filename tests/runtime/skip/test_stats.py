@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from vsrq.deploy.plan import Plan, StepSpec
+from vsrq.runtime.skip.stats import SkipStats
+
+
+def stats_of(*macs):
+    steps = tuple(
+        StepSpec(name, (), (), macs=value) for name, value in zip(("encode", "reconstruct"), macs, strict=True)
+    )
+    return SkipStats(Plan("window", "EDVRNet", 4, 4, 1, steps))
+
+
+def filled(*macs):
+    """Of frames of 100 pixels and four tiles: encoded whole, then not at all; reconstructed whole, then a quarter."""
+    stats, whole = stats_of(*macs), np.ones((2, 2), bool)
+    quarter = np.array([[True, False], [False, False]])
+    for step, tiles, pixels in (
+        ("encode", whole, 100),
+        ("encode", ~whole, 0),
+        ("reconstruct", whole, 100),
+        ("reconstruct", quarter, 40),
+    ):
+        stats.note(step, tiles, pixels, frame_pixels=100)
+    return stats
+
+
+def test_shares_and_work_are_counted():
+    stats = filled(2.0, 10.0)
+    assert stats.frames == 2
+    assert stats.skip_fraction == pytest.approx((1 + 0.75) / 4)
+    assert stats.macs == 2 * 100 + 10 * 140
+    assert stats.dense_macs == (2 + 10) * 200
+    assert stats.work == stats.macs / stats.dense_macs
+    np.testing.assert_array_equal(stats.activity, [[2, 1], [1, 1]])
+    assert "43.8% of all tiles skipped" in stats.table()
+
+
+def test_pixels_stand_in_where_multiplications_are_unknown():
+    stats = filled(None, 10.0)
+    assert stats.macs is None
+    assert stats.work == 240 / 400
+    assert "GMAC" not in stats.table()
+
+
+def test_the_break_even_is_where_a_pixel_in_windows_takes_as_long_as_two_of_the_whole():
+    stats = filled(1.0, 1.0)
+    assert stats.break_even() is None
+    entry = stats.steps["reconstruct"]
+    entry.dense_seconds, entry.seconds["compute"] = 2.0, 3.0  # whole frames 200 pixels, windows 40 pixels in 1 s
+    assert stats.break_even() == pytest.approx((2 / 200) / (1 / 40))
+    entry.seconds["gather"] += 1
+    assert stats.break_even() == pytest.approx((2 / 200) / (2 / 40))
+
+
+def test_a_restart_forgets():
+    stats = filled(1.0, 1.0)
+    stats.restart()
+    assert (stats.frames, stats.skip_fraction, stats.work, stats.activity) == (0, 0.0, 0.0, None)

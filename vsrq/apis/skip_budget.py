@@ -1,0 +1,165 @@
+"""Calibrating what may be skipped to a budget of quality, on real clips and with the exported graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine import print_log
+from torch import Tensor
+
+from vsrq.datasets.clips import load_clip, make_pair, to_tensor, to_uint8
+from vsrq.demo.assets import fetch
+from vsrq.demo.settings import CLIPS
+from vsrq.deploy.bundle import Bundle, write_manifest
+from vsrq.errors import ConfigError
+from vsrq.evaluation.functional import psnr
+from vsrq.residual import SkipPolicy
+from vsrq.runtime.upscaler import StepSource, Upscaler
+
+TOLERANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+HALOS = (4, 8, 16)
+FRAMES = 8
+_MARGIN = 0.97  # of the measured break-even: to be wrong by a little must not cost time
+_LEAST_BREAK_EVEN = 0.3
+
+
+class Pair(NamedTuple):
+    """A clip to calibrate on.
+
+    Attributes:
+        low: Frames ``(t, h, w, 3)``, uint8.
+        high: Ground truth ``(t, 3, 4h, 4w)`` in [0, 1].
+    """
+
+    low: np.ndarray
+    high: Tensor
+
+    @classmethod
+    def of(cls, low: Tensor, high: Tensor) -> Pair:
+        """Take both as tensors ``(t, 3, h, w)`` in [0, 1]."""
+        return cls(np.ascontiguousarray(to_uint8(low).permute(0, 2, 3, 1).numpy()), high)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a policy reached.
+
+    Attributes:
+        policy: The policy.
+        loss: dB of PSNR-Y to the ground truth, dense less skipping, of the worst clip; negative where skipping is
+            better.
+        skipped: Share of the tiles that were not computed.
+        work: Pixels the network saw over those of the dense runtime, weighed by multiplications.
+        break_even: Measured; ``None`` if there was nothing to measure it on.
+    """
+
+    policy: SkipPolicy
+    loss: float
+    skipped: float
+    work: float
+    break_even: float | None
+
+
+def calibrate_skip(
+    source: StepSource,
+    clips: Mapping[str, Pair],
+    budget: float,
+    *,
+    tolerances: Sequence[float] = TOLERANCES,
+    halos: Sequence[int] = HALOS,
+    base: SkipPolicy | None = None,
+    **settings: Any,
+) -> Trial:
+    """Return the policy that computes least and loses no more than a budget.
+
+    For each halo the largest tolerance within the budget is found by bisection; the loss is taken to rise with it.
+
+    Args:
+        source: Step graphs.
+        clips: By name.
+        budget: In dB, 0 or more.
+        tolerances: In grey levels, rising.
+        halos: In pixels.
+        base: Everything else of the policy.
+        **settings: Of :class:`vsrq.runtime.Upscaler`.
+
+    Raises:
+        ConfigError: The budget is negative, or no policy meets it; says what the best one loses.
+    """
+    if not isinstance(budget, (int, float)) or not budget >= 0:
+        raise ConfigError(f"a budget for skipping is a loss in dB, 0 or more, got {budget!r}.")
+    base = base or SkipPolicy()
+    dense = {name: _psnr(Upscaler(source, **settings), clip) for name, clip in clips.items()}
+    trials: list[Trial] = []
+
+    def attempt(halo: int, tolerance: float) -> Trial:
+        policy = replace(base, halo=halo, tolerance=tolerance)
+        upscaler = Upscaler(source, skip=policy, **settings)
+        losses = [dense[name] - _psnr(upscaler, clip) for name, clip in clips.items()]
+        stats = upscaler.skip_stats
+        if stats is None:  # an upscaler with a policy counts
+            raise RuntimeError("skipping was not counted")
+        trial = Trial(policy, max(losses), stats.skip_fraction, stats.work, stats.break_even())
+        print_log(
+            f"halo {halo}, tolerance {tolerance:g}: {trial.loss:+.3f} dB, {trial.skipped:.0%} of the tiles skipped",
+            logger="current",
+        )
+        trials.append(trial)
+        return trial
+
+    for halo in halos:
+        low, high = 0, len(tolerances)
+        while low < high:
+            middle = (low + high) // 2
+            if attempt(halo, tolerances[middle]).loss <= budget:
+                low = middle + 1
+            else:
+                high = middle
+    within = [trial for trial in trials if trial.loss <= budget]
+    if not within:
+        best = min(trials, key=lambda trial: trial.loss)
+        raise ConfigError(
+            f"a loss of {budget:g} dB cannot be kept by skipping; the best that was reached is {best.loss:.3f} dB, "
+            f"with tolerance {best.policy.tolerance:g} and halo {best.policy.halo}. Allow so much, or no --skip-budget."
+        )
+    return min(within, key=lambda trial: (trial.work, trial.policy.tolerance))
+
+
+def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **settings: Any) -> Trial:
+    """Calibrate a bundle and write the policy into its manifest; see :func:`calibrate_skip`.
+
+    Args:
+        path: The bundle.
+        budget: In dB.
+        sources: High-resolution videos or folders; without any, the clips of the demo, which are fetched.
+        **settings: Of :class:`vsrq.runtime.Upscaler`.
+    """
+    bundle = Bundle(path)
+    clips = clips_of(sources)
+    found = calibrate_skip(bundle, clips, budget, **settings)
+    policy = found.policy
+    if found.break_even is not None:
+        policy = replace(policy, break_even=round(max(_LEAST_BREAK_EVEN, _MARGIN * found.break_even), 2))
+    content = {**asdict(found), "policy": policy.to_json(), "budget": budget, "clips": list(clips)}
+    write_manifest(path, replace(bundle.manifest, skip=content))
+    print_log(f"{path}: skips with {policy}, {found.loss:+.3f} dB of {budget:g} dB allowed", logger="current")
+    return found
+
+
+def clips_of(sources: Sequence[str]) -> dict[str, Pair]:
+    """Return the first frames of videos or folders, reduced four times; the demo's clips where none are named."""
+    if not sources:
+        loaded = {clip.name: clip.load(fetch(Path("data")))[1:] for clip in CLIPS}
+        return {name: Pair.of(*pair) for name, pair in loaded.items()}
+    return {source: Pair.of(*make_pair(load_clip(source)[:FRAMES])) for source in sources}
+
+
+@torch.no_grad()
+def _psnr(upscaler: Upscaler, clip: Pair) -> float:
+    output = to_tensor(list(upscaler.stream(clip.low)))
+    return psnr(output * 255, clip.high * 255, convert_to="Y").mean().item()

@@ -1,0 +1,137 @@
+"""Which tiles a call of a step has to compute, and with how much around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsrq.deploy.driver import Arrays
+from vsrq.deploy.plan import StepSpec
+from vsrq.errors import StateError
+from vsrq.residual.skip_policy import SkipPolicy, changed_pixels, moved, spread, tiles_of, to_frame_size
+
+_STEP = 4  # pixels; margins are multiples of it: windows begin at whole pixels of a pyramid, and have few shapes
+_SEARCH = 16  # pixels a step without a bounded receptive field sees at least: flows search that far
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a step keeps from call to call; a call replaces it and changes no array.
+
+    Attributes:
+        references: What was last computed with, tile by tile: inputs, or the frames seen.
+        outputs: Results, by name.
+        calls: Since everything was computed.
+    """
+
+    references: tuple[np.ndarray, ...]
+    outputs: Arrays
+    calls: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in (*self.references, *self.outputs.values()))
+
+
+class Activity(NamedTuple):
+    """What is to be computed.
+
+    Attributes:
+        tiles: Bool ``(rows, columns)``.
+        margin: Pixels the network has to see around them.
+    """
+
+    tiles: np.ndarray
+    margin: int
+
+
+class Judge:
+    """Applies a policy to the calls of the steps of one network.
+
+    Args:
+        policy: The policy.
+        height: Of the frames in pixels.
+        width: Likewise.
+    """
+
+    def __init__(self, policy: SkipPolicy, height: int, width: int) -> None:
+        self.policy, self.height, self.width = policy, height, width
+
+    def driving(self, spec: StepSpec, values: Arrays, seen: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Return the arrays whose change makes a step compute: the frames it depends on, or all its inputs.
+
+        Features of a recurrent branch change a little at every call. To follow them is exact and saves little, so
+        frames decide unless the tolerance is 0.
+        """
+        if self.policy.tolerance > 0 and seen:
+            return tuple(seen)
+        return tuple(values[port.name] for port in spec.inputs)
+
+    def activity(self, spec: StepSpec, driving: Sequence[np.ndarray], values: Arrays, kept: Kept) -> Activity | None:
+        """Return what a call has to compute; ``None`` for the whole frame.
+
+        Raises:
+            StateError: What is kept is of frames of another size.
+        """
+        policy = self.policy
+        due = policy.refresh is not None and kept.calls + 1 >= policy.refresh
+        if due or len(driving) != len(kept.references):
+            return None
+        mask = torch.zeros(self.height, self.width, dtype=torch.bool)
+        for array, reference in zip(driving, kept.references, strict=True):
+            if array is reference:
+                continue
+            if array.shape != reference.shape:
+                raise StateError(
+                    f"{spec.name} keeps arrays of shape {reference.shape}, this call brings {array.shape}: reset the "
+                    "driver before it gets other frames."
+                )
+            changed = changed_pixels(torch.from_numpy(array), torch.from_numpy(reference), policy.tolerance)
+            if changed.numel() == 1:  # a gate belongs to the whole frame
+                if changed.item():
+                    return None
+                continue
+            mask |= to_frame_size(changed, self.height, self.width)
+        tiles = tiles_of(mask, policy.tile)
+        if float(tiles.float().mean()) >= policy.break_even:
+            return None  # whatever is around it
+        if not mask.any():
+            return Activity(tiles.numpy(), 0)
+        return self._with_halo(spec, mask, [values[port.name] for port in spec.inputs if port.name.startswith("flow_")])
+
+    def _with_halo(self, spec: StepSpec, mask: Tensor, flows: list[np.ndarray]) -> Activity | None:
+        exact = self.policy.halo == "full"
+        halo = spec.receptive_field if self.policy.halo == "full" else self.policy.halo
+        if halo is None:
+            return None  # any change may be seen everywhere
+        if spec.receptive_field is not None:
+            halo = min(halo, spec.receptive_field)
+        if exact:
+            motion = sum(_largest(flow) for flow in flows)
+            return self._tiles(spread(mask, _within(halo + motion, mask)), halo + motion)
+        for flow in flows[:1]:
+            mask = mask | moved(mask, torch.from_numpy(flow))
+        mask = spread(mask, _within(halo, mask))
+        motion = sum(_largest(flow[..., mask.numpy()]) for flow in flows)
+        context = halo if spec.receptive_field is not None else max(halo, _SEARCH)
+        return self._tiles(mask, context + motion)
+
+    def _tiles(self, mask: Tensor, margin: int) -> Activity:
+        return Activity(tiles_of(mask, self.policy.tile).numpy(), -(-margin // _STEP) * _STEP)
+
+
+def _largest(flow: np.ndarray) -> int:
+    """Return the longest component of a flow in whole pixels, rounded up; huge where it is not a number."""
+    largest = float(np.abs(flow).max(initial=0.0))
+    return ceil(largest) if largest < 2**15 else 2**15
+
+
+def _within(radius: int, mask: Tensor) -> int:
+    return min(radius, max(mask.shape))

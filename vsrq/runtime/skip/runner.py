@@ -1,0 +1,139 @@
+"""Calling step graphs on the tiles that changed; everything else is taken from the last time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from vsrq.deploy.driver import Arrays, StepGraph, StepMemory, StepRunner
+from vsrq.deploy.plan import Plan, StepSpec
+from vsrq.errors import ConfigError
+from vsrq.residual.skip_policy import SkipPolicy
+from vsrq.runtime.skip.activity import Activity, Judge, Kept
+from vsrq.runtime.skip.graphs import WindowGraphs
+from vsrq.runtime.skip.stats import SkipStats
+from vsrq.runtime.skip.windows import Layout, Windows, copy_tiles, gather, scatter
+
+
+class SkipRunner(StepRunner):
+    """Calls the steps of a network by name, each on as few tiles as the policy allows.
+
+    Args:
+        plan: How the steps belong together.
+        graphs: For whole frames.
+        windows: For parts of them.
+        policy: Which tiles are computed.
+        size: Height and width of the (padded) frames.
+        stats: Where to count.
+
+    Raises:
+        ConfigError: The tiles are larger than the frames.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        graphs: Mapping[str, StepGraph],
+        windows: WindowGraphs,
+        policy: SkipPolicy,
+        size: tuple[int, int],
+        stats: SkipStats,
+    ) -> None:
+        super().__init__(plan, graphs)
+        if policy.tile > min(size):
+            raise ConfigError(
+                f"tile={policy.tile} is larger than the frames of {size[0]}x{size[1]} pixels (height x width); choose "
+                "a smaller tile, or leave skip out."
+            )
+        self.windows, self.policy, self.stats = windows, policy, stats
+        self._layout = Layout(*size, policy.tile)
+        self._judge = Judge(policy, *size)
+        self._pixels = size[0] * size[1]
+
+    def __call__(
+        self, name: str, values: Mapping[str, np.ndarray], memory: StepMemory, *, seen: Sequence[np.ndarray] = ()
+    ) -> Arrays:
+        """Run a step; see :meth:`vsrq.deploy.driver.StepRunner.__call__`.
+
+        Raises:
+            StateError: ``memory`` is of frames of another size.
+        """
+        spec, known = self.graphs[name].spec, dict(values)
+        kept = memory.kept if isinstance(memory.kept, Kept) else None
+        with self.stats.timed(name, "policy"):
+            driving = self._judge.driving(spec, known, seen)
+            found = None if kept is None else self._judge.activity(spec, driving, known, kept)
+            placed = None if found is None else self._place(found)
+        if kept is None or found is None or placed is None:
+            memory.kept = self._compute_all(spec, known, memory, driving)
+        elif placed:
+            memory.kept = self._compute(spec, known, placed, driving, kept)
+        else:
+            memory.kept = Kept(kept.references, kept.outputs, kept.calls + 1)
+            self.stats.note(name, found.tiles, 0, frame_pixels=self._pixels)
+        return dict(memory.kept.outputs)
+
+    def _place(self, found: Activity) -> list[Windows] | None:
+        """Return the windows to compute; ``None`` where the whole frame is cheaper."""
+        limit = self.policy.break_even * self._pixels
+        if found.tiles.mean() * self._pixels >= limit:
+            return None
+        placed = self._layout.place(found.tiles, found.margin)
+        return None if sum(windows.area for windows in placed) >= limit and placed else placed
+
+    def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory, driving: tuple[np.ndarray, ...]) -> Kept:
+        start = time.perf_counter()
+        with self.stats.timed(spec.name, "compute"):
+            outputs = super().__call__(spec.name, values, memory)
+        self.stats.steps[spec.name].dense_seconds += time.perf_counter() - start
+        self.stats.note(spec.name, np.ones(self._layout.grid, bool), self._pixels, frame_pixels=self._pixels)
+        return Kept(driving, outputs)
+
+    def _compute(
+        self, spec: StepSpec, values: Arrays, placed: list[Windows], driving: tuple[np.ndarray, ...], kept: Kept
+    ) -> Kept:
+        """Compute some windows; the arrays of earlier calls stay as they are, for others hold them."""
+        with self.stats.timed(spec.name, "scatter"):
+            outputs = {name: array.copy() for name, array in kept.outputs.items()}
+            references = tuple(
+                new if new is old or new.size == 1 else old.copy()
+                for new, old in zip(driving, kept.references, strict=True)
+            )
+        for windows in placed:
+            for part in self.windows.batches(len(windows.starts)):
+                self._compute_batch(spec, values, windows, part, outputs)
+            with self.stats.timed(spec.name, "scatter"):
+                for new, reference in zip(driving, references, strict=True):
+                    if new is not reference:
+                        copy_tiles(new, windows, self._ratio(new), reference)
+        self._count(spec.name, placed)
+        return Kept(references, outputs, kept.calls + 1)
+
+    def _compute_batch(self, spec: StepSpec, values: Arrays, windows: Windows, part: slice, outputs: Arrays) -> None:
+        shape = windows.height, windows.width, part.stop - part.start
+        with self.stats.timed(spec.name, "gather"):
+            inputs = self.windows.buffers(spec.inputs, *shape)
+            for port, buffer in zip(spec.inputs, inputs, strict=True):
+                if port.ratio:
+                    gather(values[port.name], windows, port.ratio, part, buffer)
+                else:
+                    buffer[...] = values[port.name]
+        graph = self.windows.graph(spec.name, *shape)
+        with self.stats.timed(spec.name, "compute"):
+            results = graph(inputs)
+        with self.stats.timed(spec.name, "scatter"):
+            for port, result in zip(spec.outputs, results, strict=True):
+                scatter(result, windows, port.ratio, part, outputs[port.name])
+
+    def _ratio(self, array: np.ndarray) -> Fraction:
+        return Fraction(array.shape[-1], self._layout.width)
+
+    def _count(self, name: str, placed: list[Windows]) -> None:
+        tiles = np.zeros(self._layout.grid, bool)
+        for windows in placed:
+            rows, columns = -(-windows.tiles // windows.size).T  # the last ones may begin earlier than on the grid
+            tiles[rows, columns] = True
+        self.stats.note(name, tiles, sum(windows.area for windows in placed), frame_pixels=self._pixels)
