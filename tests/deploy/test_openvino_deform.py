@@ -11,6 +11,7 @@ ov = pytest.importorskip("openvino")
 
 import vsrq.registry  # noqa: E402, F401
 from vsrq.deploy import openvino_deform  # noqa: E402
+from vsrq.deploy.openvino_core import core  # noqa: E402
 from vsrq.deploy.openvino_deform import accelerate  # noqa: E402
 from vsrq.models.basicvsr_plusplus import BasicVSRPlusPlusNet, PreviousFrames  # noqa: E402
 from vsrq.models.edvr import PCDAlignment, Pyramid  # noqa: E402
@@ -95,7 +96,7 @@ def test_accelerated_graph_equals_the_network(name):
     assert accelerate(model, threads=2) == count
     assert "DeformableConvolution" not in kinds(model)
     gc.collect()  # the compiled graph must keep its Python operators alive
-    request = ov.compile_model(model, "CPU", F32).create_infer_request()
+    request = core().compile_model(model, "CPU", F32).create_infer_request()
     for size in ((20, 28), (12, 44)):  # the graph is dynamic
         inputs = make_inputs(*size)
         with torch.no_grad():
@@ -134,7 +135,7 @@ def test_names_of_the_outputs_are_kept():
     model = converted(Bare(), inputs)
     model.output(0).set_names({"aligned"})
     assert accelerate(model) == 1
-    out = ov.compile_model(model, "CPU", F32)([value.numpy() for value in inputs])["aligned"]
+    out = core().compile_model(model, "CPU", F32)([value.numpy() for value in inputs])["aligned"]
     assert out[0, 0, 2, 2] == 37
     assert out[0, 0, 0, 0] == 17
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from openvino import opset13 as ops
 
 from vsrq.deploy import openvino_exact
+from vsrq.deploy.openvino_core import core
 from vsrq.deploy.openvino_exact import multiply_floats, sums_overflow
 
 
@@ -22,7 +23,7 @@ def convolution(codes, scale=0.01):
 
 def run(model, x):
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    return next(iter(ov.Core().compile_model(model, "CPU", options)(x).values()))
+    return next(iter(core().compile_model(model, "CPU", options)(x).values()))
 
 
 def weights(*values):

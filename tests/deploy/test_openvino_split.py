@@ -5,6 +5,7 @@ ov = pytest.importorskip("openvino")
 
 from openvino import opset8 as ops  # noqa: E402
 
+from vsrq.deploy.openvino_core import core  # noqa: E402
 from vsrq.deploy.openvino_split import split_sliced_convolutions  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -58,7 +59,7 @@ def network(weight, ranges, *, bias=True, also_whole=False):
 
 def run(model):
     x = np.random.default_rng(1).standard_normal((1, 4, 6, 5)).astype(np.float32)
-    return list(ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x).values())
+    return list(core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x).values())
 
 
 def convolutions(model):

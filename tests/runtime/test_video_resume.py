@@ -156,7 +156,7 @@ def test_signals_stop_in_an_orderly_way(tmp_path, source, number):
 
 
 def test_a_second_signal_ends_at_once(tmp_path, source):
-    process = start(source, tmp_path / "out.mp4", "--delay", "0.02", "--preset", "placebo", "--scale", "12")
+    process = start(source, tmp_path / "out.mp4", "--delay", "0.02", "--preset", "placebo", "--scale", "6")
     wait_for(tmp_path / "out.partial.json", 10)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

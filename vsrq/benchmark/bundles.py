@@ -152,6 +152,8 @@ def _export_nncf(workshop: Workshop) -> None:
         raise MissingDependencyError("nncf is not installed: pip install 'vsrq[baselines]'") from error
     import openvino as ov
 
+    from vsrq.deploy.openvino_core import core
+
     workshop.prepare("openvino-fp32")
     bundle = Bundle(workshop.bundle("openvino-fp32"))
     inputs = record_inputs(bundle, calibration(workshop.subject))
@@ -159,7 +161,7 @@ def _export_nncf(workshop: Workshop) -> None:
         files = {}
         for step in bundle.plan.steps:
             samples = inputs[step.name]
-            model = ov.Core().read_model(bundle.graph_file(step.name))
+            model = core().read_model(bundle.graph_file(step.name))
             quantized = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
             main = folder / f"{step.name}.xml"
             ov.save_model(quantized, main, compress_to_fp16=False)

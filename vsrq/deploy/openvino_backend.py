@@ -16,6 +16,7 @@ from mmengine import print_log
 from openvino import opset13 as ops
 
 from vsrq.deploy.backend import Kernel
+from vsrq.deploy.openvino_core import core
 from vsrq.deploy.openvino_deform import accelerate
 from vsrq.deploy.openvino_exact import multiply_floats, sums_overflow
 from vsrq.deploy.openvino_passes import shuffle_codes, slice_codes, unpack_weights, widen_grids
@@ -73,15 +74,14 @@ class OpenVINOBackend:
     ) -> OpenVINOGraph:
         """Compile a graph for frames of one size."""
         properties = _properties(options)
-        core = ov.Core()
-        model = _read(core, path)
+        model = _read(path)
         model.reshape({i: port.shape(height, width, batch) for i, port in enumerate(spec.inputs)})
         unpack_weights(model)
         slice_codes(model)
         if sums_overflow() and multiply_floats(model):
             _report_overflow()
         accelerate(model, options.get("threads"))
-        return OpenVINOGraph(core.compile_model(model, "CPU", properties), spec)
+        return OpenVINOGraph(core().compile_model(model, "CPU", properties), spec)
 
     def kernels(self, graph: OpenVINOGraph) -> list[Kernel]:
         """Return how convolutions and matrix products ran in the last call; needs the option ``profile``."""
@@ -133,9 +133,9 @@ def _shape(port: Port, height: int, width: int, *, dynamic: bool) -> list[int]:
     return [*shape[:2], -1, -1] if dynamic and port.size != "0" else shape
 
 
-def _read(core: ov.Core, path: Path) -> ov.Model:
+def _read(path: Path) -> ov.Model:
     try:
-        return core.read_model(path)
+        return core().read_model(path)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: OpenVINO cannot read it; export the bundle again. ({error})") from error
 

@@ -17,6 +17,7 @@ import openvino as ov
 from mmengine import print_log
 from openvino import opset8 as ops
 
+from vsrq.deploy.openvino_core import core
 from vsrq.deploy.openvino_split import constant_bias, split_sliced_convolutions
 from vsrq.ops import deform_conv_kernel
 from vsrq.ops.deform_conv_kernel import DeformConvKernel
@@ -175,7 +176,7 @@ def _constant_value(output: ov.Output) -> np.ndarray | None:
             if value.get_node().get_friendly_name() not in seen:
                 seen.add(value.get_node().get_friendly_name())
                 pending.append(value.get_node())
-    compiled = ov.compile_model(ov.Model([output], []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(ov.Model([output], []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return compiled([])[0]
 
 

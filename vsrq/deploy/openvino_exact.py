@@ -12,6 +12,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from vsrq.deploy.openvino_core import core
+
 _LARGEST_SUM = 2**15 - 1
 _LARGEST_CODE = 255  # of an activation; signed ones are shifted by 128 for such kernels
 _CHANNELS = 64
@@ -29,7 +31,7 @@ def sums_overflow() -> bool:
     model = ov.Model([_convolution(codes, weight)], [x])
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     largest = np.full((1, _CHANNELS, 8, 8), _LARGEST_CODE, np.float32)
-    found = next(iter(ov.Core().compile_model(model, "CPU", options)(largest).values()))
+    found = next(iter(core().compile_model(model, "CPU", options)(largest).values()))
     return not np.allclose(found, _CHANNELS * 127 * _LARGEST_CODE)
 
 
@@ -71,7 +73,7 @@ def _codes(output: ov.Output) -> np.ndarray | None:
 
 def _evaluate(output: ov.Output) -> np.ndarray:
     """Return the value of what depends on constants alone."""
-    compiled = ov.Core().compile_model(ov.Model([output], []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(ov.Model([output], []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return next(iter(compiled([]).values())).copy()
 
 
