@@ -211,6 +211,9 @@ def test_a_full_disk_is_one_clear_line_and_the_part_can_be_played(tmp_path, upsc
     assert read_times(tmp_path / "out.mp4") == read_times(source)
 
 
+LOST = 7  # frames at the end of a torn file: B-frames of two groups, and the frame they lean on
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @settings(max_examples=12, deadline=None)
 @given(part=st.floats(0.01, 0.999))
@@ -225,9 +228,10 @@ def test_every_torn_file_goes_on_with_whole_frames(tmp_path_factory, suffix, par
     count = usable_frames(path, reorder=2)
     assert count <= 60
     if part > 0.95:
-        assert count >= 50
+        assert count > 0
     if count:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             packets = [packet.pts * stream.time_base for packet in container.demux(stream) if packet.size]
         assert sorted(packets[:count]) == times[:count]
+        assert count >= len(packets) - LOST
