@@ -36,7 +36,7 @@ def made_up():
     )  # fmt: skip
     scores = dict(psnr=30.0, psnr_dense=200.0, e_warp=0.001)
     flow = dict(calls=8, dense=2, skipped=0.5, milliseconds=dict(policy=1, gather=2, compute=3, scatter=4))
-    counted = dict(skipped=0.75, work=0.4, gmacs=10.0, state=2e6, steps={"flow": flow})
+    counted = dict(skipped=0.75, work=0.4, gmacs=10.0, gbops=640.0, dense_gbops=1600.0, state=2e6, steps={"flow": flow})
     contestants = {"mmagic": scores, "dense": scores, "skip": {**scores, "psnr": 29.98, "psnr_dense": 50.0, **counted}}
     # the machine was twice as slow in the second round
     rounds = [{"mmagic": 8.0, "dense": 3.0, "skip": 1.0}, {"mmagic": 16.0, "dense": 4.0, "skip": 2.0}]
@@ -47,9 +47,9 @@ def test_ratios_are_taken_within_a_round_and_compared_with_the_active_share():
     text = report({"static": made_up(), "empty": Record(made_up().settings)})
     (row,) = [line for line in text.splitlines() if line.startswith("| static")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:4] == ["static", "25.0%", "40.0%", "2.50 (2.00-3.00)"]
-    assert cells[4:9] == ["62%", "8.00 (8.00-8.00)", "30.00", "29.98", "50.0"]
-    assert cells[9:] == ["1.000", "1.000", "2.0", "2"]
+    assert cells[:6] == ["static", "25.0%", "40.0%", "1,600", "640", "2.50 (2.00-3.00)"]
+    assert cells[6:11] == ["62%", "8.00 (8.00-8.00)", "30.00", "29.98", "50.0"]
+    assert cells[11:] == ["1.000", "1.000", "2.0", "2"]
     assert "| flow | 8 | 2 | 50.0% | 1.0 | 2.0 | 3.0 | 4.0 |" in text
     assert "| empty" not in text
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.deploy.nets import float_net
-from vsrq.deploy.receptive import count_macs, receptive_fields
+from vsrq.deploy.receptive import count_cost, receptive_fields
 from vsrq.deploy.step import example_inputs
 from vsrq.deploy.steps import cut
 
@@ -60,9 +60,11 @@ def test_what_may_see_everything_has_no_field():
     assert "align" not in receptive_fields(float_net("edvr"))
 
 
-def test_multiplications_per_pixel():
+def test_multiplications_and_bit_operations_per_pixel():
     plan, modules = cut(float_net("basicvsr"))
     c = 4
-    macs = {step.name: step.macs for step in count_macs(plan, modules).steps}
+    steps = count_cost(plan, modules).steps
+    macs = {step.name: step.macs for step in steps}
+    assert {step.name: step.bops for step in steps} == {name: 1024 * count for name, count in macs.items()}
     assert macs["propagate_forward"] == 9 * ((c + 3) * c + 2 * c * c)
     assert macs["reconstruct"] == 2 * c * c + 9 * (c * 4 * c + 4 * c * 256 + 16 * 64 * 64 + 16 * 64 * 3)

@@ -84,6 +84,43 @@ def test_official_checkpoints_load_and_nothing_changes_at_full_depth(name, tmp_p
 
 
 @pytest.mark.parametrize("name", GENERATORS)
+@torch.no_grad()
+def test_a_doubled_network_computes_what_the_single_one_did(name, tmp_path):
+    reference = float_vsr(name)
+    torch.save(reference.generator.state_dict(), tmp_path / "float.pth")
+    settings = dict(depth=dict(double=True), float_checkpoint=str(tmp_path / "float.pth"))
+    model = QuantizedVSR(architecture(name), FLOAT, **settings).eval()
+    assert [len(blocks) for blocks in model.depth.blocks.values()] == [2 * n for n in COUNTS[name]]
+    assert [len(kept) for kept in model.depth.kept("half").values()] == COUNTS[name]
+    x = frames(name)
+    assert torch.equal(model.upscale(x), reference.upscale(x))
+
+
+def test_the_blocks_that_were_added_learn_at_low_bits_and_are_part_of_the_checkpoint(tmp_path):
+    model = build("basicvsr", bits=4, depth=dict(double=True))
+    x = frames("basicvsr")
+    calibrate(model, lambda: model.upscale(x))
+    optimizer = torch.optim.SGD(model.generator.parameters(), lr=1.0)
+    for _ in range(2):  # the factors move first, then the weights behind them
+        optimizer.zero_grad()
+        losses(model, x)["loss"].backward()
+        optimizer.step()
+    twin = model.depth.blocks["forward_resblocks.main.2"][1]
+    assert twin.res_scale.item() != 0
+    assert twin.conv2.weight.grad.abs().max() > 0
+    torch.save(model.generator.state_dict(), tmp_path / "doubled.pth")
+    other = build("basicvsr", bits=4, depth=dict(double=True))
+    load_weights(other.generator, tmp_path / "doubled.pth")
+    with torch.no_grad():
+        assert torch.equal(other.eval().upscale(x), model.eval().upscale(x))
+
+
+def test_whether_to_double_is_a_yes_or_no():
+    with pytest.raises(ConfigError, match=r"depth\.double must be True or False, got 2"):
+        build("basicvsr", depth=dict(double=2))
+
+
+@pytest.mark.parametrize("name", GENERATORS)
 def test_trunks_of_every_network(name):
     model = build(name)
     assert [len(blocks) for blocks in model.depth.blocks.values()] == COUNTS[name]

@@ -58,7 +58,7 @@ def compare(
     if not cfg.get("test_dataloader"):
         raise ConfigError(f"{str(config)!r} has no test set: test_dataloader is needed.")
     loader = cfg.test_dataloader[0] if isinstance(cfg.test_dataloader, list) else cfg.test_dataloader
-    cfg.model.float_checkpoint = None
+    settings.expect_checkpoint(cfg)
     with DefaultScope.overwrite_default_scope("vsrq"):
         dataset = DATASETS.build(loader.dataset)
         model = MODELS.build(cfg.model).eval()

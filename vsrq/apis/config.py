@@ -89,6 +89,13 @@ def set_resume(config: Config, resume: str | None) -> None:
     config.resume, config.load_from = True, str(path)
 
 
+def expect_checkpoint(config: Config) -> None:
+    """Let all weights come from a checkpoint: neither float weights nor teachers are loaded."""
+    if config.model.get("float_checkpoint"):
+        config.model.float_checkpoint = None
+    config.model.pop("distill", None)
+
+
 def require_file(path: str | Path) -> None:
     """Raise :class:`CheckpointError`, naming the nearest existing file, unless ``path`` is a file."""
     path = Path(path)

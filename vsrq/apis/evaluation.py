@@ -57,10 +57,8 @@ def evaluate(
     check_config(cfg)
     if cfg.get("test_dataloader") is None:
         raise ConfigError(f"{str(config)!r} has no test set: test_dataloader, test_evaluator and test_cfg are needed.")
-    # All weights come from the checkpoint.
     cfg.load_from, cfg.resume = None, False
-    if cfg.model.get("float_checkpoint"):
-        cfg.model.float_checkpoint = None
+    settings.expect_checkpoint(cfg)
     set_launcher(cfg, launcher, local_rank)
     runner = Runner.from_cfg(cfg)
     load_weights(unwrap(runner.model).get_submodule("generator"), checkpoint, trust=trust_checkpoint)

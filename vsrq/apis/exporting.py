@@ -104,7 +104,7 @@ def build_model(cfg: Config, checkpoint: str | Path | None, *, trust_checkpoint:
     check_config(cfg)
     if checkpoint is not None:
         settings.require_file(checkpoint)
-        cfg.model.float_checkpoint = None
+        settings.expect_checkpoint(cfg)
     with DefaultScope.overwrite_default_scope("vsrq"):
         model = MODELS.build(cfg.model)
     if checkpoint is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.registry import DefaultScope
 
-from vsrq.apis.config import load_config, require_file
+from vsrq.apis.config import expect_checkpoint, load_config, require_file
 from vsrq.errors import ConfigError, OutputError
 from vsrq.models import QuantizedVSR, load_weights
 from vsrq.quant import merge_lora
@@ -36,9 +36,7 @@ def merge(config: str | Path, checkpoint: str | Path, out: str | Path, *, trust_
         raise ConfigError(f"the merged network is saved as .pth, got {str(out)!r}.")
     require_file(checkpoint)
     loaded = load_config(config)
-    if loaded.model.get("float_checkpoint"):
-        loaded.model.float_checkpoint = None  # all weights come from the checkpoint
-    loaded.model.pop("distill", None)
+    expect_checkpoint(loaded)
     with DefaultScope.overwrite_default_scope("vsrq"):
         model = MODELS.build(loaded.model)
     if not isinstance(model, QuantizedVSR):

@@ -1,4 +1,5 @@
-"""Scores of the three networks, float and quantized: PSNR-Y, SSIM-Y, warping error and bit operations in one table.
+"""Scores of the three networks, float, quantized after training and fine-tuned: PSNR-Y, SSIM-Y, warping error and bit
+operations in one table.
 
 Rows are kept in the working folder: an interrupted or time-limited run continues where it stopped, and writes the
 table of all rows there are.
@@ -7,21 +8,26 @@ table of all rows there are.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.registry import DefaultScope
 
 from vsrq.apis.comparison import luma_scores
+from vsrq.apis.config import expect_checkpoint, load_config, require_file
 from vsrq.benchmark.clips import SCORED
-from vsrq.benchmark.residual import Benchmark, run_and_count
+from vsrq.benchmark.residual import Benchmark, fast, run_and_count
 from vsrq.benchmark.residual_settings import SETTINGS
 from vsrq.benchmark.tables import known, write
 from vsrq.datasets import matlab_resize, to_uint8
 from vsrq.errors import ConfigError
 from vsrq.evaluation.temporal import warping_error
+from vsrq.models import FloatVSR, load_weights
+from vsrq.registry import MODELS
 
 VERSION = 1  # of the figures: raise it when a change of the method makes kept rows wrong
 NETWORKS = {
@@ -29,14 +35,20 @@ NETWORKS = {
     "BasicVSR++ c32n3": ("configs/basicvsr_pp/basicvsr-pp_c32n3_long.py", "weights/basicvsr_pp_c32n3.safetensors"),
     "EDVR c32": ("configs/edvr/edvr_c32_windows.py", "weights/edvr_c32.safetensors"),
 }
+# fine-tuned: experiment and its weights, by setting and network
+TUNED = {
+    "tuned W4A4": {"BasicVSR": ("configs/quantized/basicvsr_w4a4_tuned_vid4.py", "weights/basicvsr_w4a4.safetensors")},
+}
 _BICUBIC = "bicubic"
-_DEFAULT_SETTINGS = ("float", "W8A8", "W4A4", "res W4A4")
+_DEFAULT_SETTINGS = ("float", "W8A8", "W6A6", "W4A4", "res W4A4")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help=f"any of: {'; '.join(NETWORKS)}")
-    parser.add_argument("--settings", nargs="+", default=list(_DEFAULT_SETTINGS), help=f"any of: {'; '.join(SETTINGS)}")
+    known_settings = [*SETTINGS, *TUNED]
+    default = [*_DEFAULT_SETTINGS, *TUNED]
+    parser.add_argument("--settings", nargs="+", default=default, help=f"any of: {'; '.join(known_settings)}")
     parser.add_argument("--clips", nargs="+", default=["calendar", "foliage"], help=f"any of: {', '.join(SCORED)}")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--crop", type=int, help="edge of the central part to score, in pixels of the ground truth")
@@ -55,7 +67,8 @@ def main(args: argparse.Namespace) -> int:
     if args.frames < 2:
         raise ConfigError(f"--frames must be 2 or more to score consistency in time, got {args.frames}.")
     networks = known(args.networks, NETWORKS, "network")
-    settings, clips = known(args.settings, SETTINGS, "setting"), known(args.clips, SCORED, "clip")
+    settings = known(args.settings, [*SETTINGS, *TUNED], "setting")
+    clips = known(args.clips, SCORED, "clip")
     started, loaded, rows = time.monotonic(), {}, {}  # type: ignore[var-annotated]
 
     def late() -> bool:
@@ -64,15 +77,15 @@ def main(args: argparse.Namespace) -> int:
     for network in networks:
         config, checkpoint = NETWORKS[network]
         benchmark = Benchmark(argparse.Namespace(**vars(args), config=config, checkpoint=checkpoint), loaded)
-        for setting in (_BICUBIC, *settings):
+        for setting in (_BICUBIC, *(setting for setting in settings if network in TUNED.get(setting, [network]))):
             model = None
             for clip in clips:
-                inputs = _inputs(benchmark, setting, clip)
+                inputs = _inputs(benchmark, network, setting, clip)
                 row = benchmark.cache.get(inputs)
                 if row is None and not late():
                     with torch.no_grad():
                         if setting != _BICUBIC:
-                            model = model or benchmark.build(SETTINGS[setting])
+                            model = model or _model(benchmark, network, setting)
                         row = benchmark.cache.get_or_compute(inputs, lambda: _row(benchmark, model, clip))  # noqa: B023
                 if row is not None:
                     rows[network, setting, clip] = row
@@ -81,11 +94,29 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _inputs(benchmark: Benchmark, setting: str, clip: str) -> dict[str, Any]:
+def _inputs(benchmark: Benchmark, network: str, setting: str, clip: str) -> dict[str, Any]:
     """Return everything a row depends on."""
+    scored = dict(version=VERSION, clip=clip, frames=benchmark.args.frames, crop=benchmark.args.crop)
     if setting == _BICUBIC:  # the same for all networks
-        return dict(kind="bicubic", version=VERSION, clip=clip, frames=benchmark.args.frames, crop=benchmark.args.crop)
+        return dict(scored, kind="bicubic")
+    if setting in TUNED:
+        config, weights = TUNED[setting][network]
+        require_file(weights)
+        digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+        return dict(scored, kind="tuned", config=config, weights=digest)
     return dict(benchmark.inputs(SETTINGS[setting], clip), kind="accuracy", accuracy_version=VERSION)
+
+
+def _model(benchmark: Benchmark, network: str, setting: str) -> FloatVSR:
+    if setting not in TUNED:
+        return benchmark.build(SETTINGS[setting])
+    config, weights = TUNED[setting][network]
+    loaded = load_config(config)
+    expect_checkpoint(loaded)
+    with DefaultScope.overwrite_default_scope("vsrq"):
+        model = MODELS.build(loaded.model)
+    load_weights(model.generator, weights)
+    return fast(model)
 
 
 def _row(benchmark: Benchmark, model: Any, clip: str) -> dict[str, Any]:
@@ -121,8 +152,8 @@ def markdown(rows: Mapping[tuple[str, str, str], Mapping[str, Any]], clips: list
         "",
         f"First {args.frames} frames of each clip, {part}, x4 bicubic, scored on the luma of 8-bit frames. "
         "Post-training quantization, calibrated on other videos; per-channel weights, affine activations, MSE ranges. "
-        "`res`: temporal residuals at the same bits. BOPs/MAC are simulated bit operations without the flow network, "
-        "which is at 8 bit in all quantized rows.",
+        "`res`: temporal residuals at the same bits. `tuned`: fine-tuned on other clips. BOPs/MAC are "
+        "simulated bit operations without the flow network, which is at 8 bit in all quantized rows.",
     ]
     return "\n".join(lines) + "\n"
 

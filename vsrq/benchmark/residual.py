@@ -72,7 +72,7 @@ class Benchmark:
     def float_net(self) -> FloatVSR:
         """The float network."""
         arguments = {key: value for key, value in self.architecture.items() if key not in ("type", "float_checkpoint")}
-        return _fast(FloatVSR(**arguments, float_checkpoint=self.args.checkpoint))
+        return fast(FloatVSR(**arguments, float_checkpoint=self.args.checkpoint))
 
     @cached_property
     def flow(self) -> nn.Module:
@@ -120,7 +120,7 @@ class Benchmark:
         if setting.residual is not None:
             residual = dict(setting.residual, rules=[*residual_rules, *self.residual_fixed])
         model = QuantizedVSR(self.architecture, recipe, residual, float_checkpoint=self.args.checkpoint)
-        model = _fast(model)
+        model = fast(model)
         passes = 1 if residual is None else 2
         calibrate(model, lambda: [model.upscale(clip) for clip in self.calibration], passes=passes)
         if setting.tile_budget is not None:
@@ -174,7 +174,7 @@ def run_and_count(model: FloatVSR, clip: Tensor) -> tuple[cost.CostReport, Tenso
     return report, output[0].clamp(0, 1)
 
 
-def _fast(model: Any) -> Any:
+def fast(model: Any) -> Any:
     """Lay the weights out channels last: convolutions take half the time, results differ by float rounding only."""
     return model.eval().to(memory_format=torch.channels_last)
 

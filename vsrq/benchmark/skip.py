@@ -202,5 +202,6 @@ def _counted(upscaler: Upscaler) -> dict[str, Any]:
         }
         for name, entry in stats.steps.items()
     }
-    gmacs = None if stats.macs is None else stats.macs / stats.frames / 1e9
-    return {"skipped": stats.skip_fraction, "work": stats.work, "gmacs": gmacs, "state": stats.nbytes, "steps": steps}
+    per_frame = {"gmacs": stats.macs, "gbops": stats.bops, "dense_gbops": stats.dense_bops}
+    costs = {name: None if total is None else total / stats.frames / 1e9 for name, total in per_frame.items()}
+    return {"skipped": stats.skip_fraction, "work": stats.work, "state": stats.nbytes, "steps": steps, **costs}

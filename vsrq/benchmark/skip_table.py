@@ -14,6 +14,8 @@ _COLUMNS = (
     "clip",
     "active",
     "executed MACs",
+    "GBOPs/frame, dense",
+    "GBOPs/frame, skip",
     "times faster than dense int8",
     "of 1/active",
     "times faster than mmagic fp32",
@@ -51,6 +53,8 @@ def _row(name: str, record: Record) -> str:
         name,
         f"{active:.1%}",
         f"{skip['work']:.1%}",
+        _whole(skip["dense_gbops"]),
+        _whole(skip["gbops"]),
         _spread(faster),
         "" if faster is None else f"{faster.median * active:.0%}",
         _spread(Summary.of(record.ratios(SKIP, REFERENCE))),
@@ -90,6 +94,10 @@ def _conditions(settings: Mapping[str, Any]) -> str:
 
 def _spread(summary: Summary | None) -> str:
     return "" if summary is None else f"{summary.median:.2f} ({summary.low:.2f}-{summary.high:.2f})"
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 def _thousand(value: float | None) -> str:

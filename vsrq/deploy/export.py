@@ -16,7 +16,7 @@ from vsrq.deploy import parity
 from vsrq.deploy.backend import Kernel, get_backend
 from vsrq.deploy.bundle import Manifest, checksums, new_folder, write_manifest
 from vsrq.deploy.parity import Parity
-from vsrq.deploy.receptive import count_macs
+from vsrq.deploy.receptive import count_cost
 from vsrq.deploy.steps import cut
 from vsrq.errors import CalibrationError, CheckpointError, ConfigError
 from vsrq.models.deform import DeformConv2d
@@ -88,7 +88,7 @@ def export(
     net.eval()
     try:
         if not plan.schedules:  # what is executed is asked of networks that can skip
-            plan = count_macs(plan, modules)
+            plan = count_cost(plan, modules)
         with new_folder(path, overwrite=overwrite) as folder:
             files = {}
             with _exportable(net):

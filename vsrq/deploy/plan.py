@@ -58,6 +58,7 @@ class StepSpec:
         receptive_field: Pixels of the frame that a result depends on in every direction, besides what flows add;
             ``None`` for the whole frame, or where nothing is known.
         macs: Multiply-accumulates per pixel of the frame; ``None`` where they were not counted.
+        bops: Bit operations per pixel of the frame, float layers counted as 32 x 32; ``None`` likewise.
     """
 
     name: str
@@ -65,6 +66,7 @@ class StepSpec:
     outputs: tuple[Port, ...]
     receptive_field: int | None = None
     macs: float | None = None
+    bops: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class Plan:
                     _ports(step["outputs"]),
                     step.get("receptive_field"),  # bundles of earlier versions do not say
                     step.get("macs"),
+                    step.get("bops"),
                 )
                 for step in data["steps"]
             )

@@ -1,4 +1,4 @@
-"""How far each step of a network sees, and what it multiplies: what skipping has to know of a graph."""
+"""How far each step of a network sees, and what it costs: what skipping has to know of a graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vsrq.quant import cost
 
 _WARP = 1  # bilinear sampling
 _TAIL = 3  # convolutions at 1, 2, 4 and 4 times the size, and the bilinearly enlarged frame
-_SIZE = (72, 88)  # of the frames on which multiplications are counted
+_SIZE = (72, 88)  # of the frames on which operations are counted
 
 
 def receptive_fields(net: nn.Module) -> dict[str, int]:
@@ -49,15 +49,16 @@ def with_fields(net: nn.Module, steps: Steps) -> Steps:
 
 
 @torch.no_grad()
-def count_macs(plan: Plan, modules: dict[str, Step]) -> Plan:
-    """Return the plan with what each step multiplies per pixel of the frame; runs every step once."""
+def count_cost(plan: Plan, modules: dict[str, Step]) -> Plan:
+    """Return the plan with multiplications and bit operations of each step per pixel; runs every step once."""
     specs = []
     for spec in plan.steps:
         step = modules[spec.name]
         device = next(step.net.parameters()).device
         inputs = [x.to(device) for x in example_inputs(spec, *_SIZE, torch.Generator().manual_seed(0))]
         report = cost.measure(step, torch.empty(1, 1, 3, *_SIZE), run=lambda _: step(*inputs))  # noqa: B023
-        specs.append(replace(spec, macs=sum(layer.macs for layer in report.layers) / (_SIZE[0] * _SIZE[1])))
+        pixels = _SIZE[0] * _SIZE[1]
+        specs.append(replace(spec, macs=report.macs() / pixels, bops=report.bops() / pixels))
     return replace(plan, steps=tuple(specs))
 
 

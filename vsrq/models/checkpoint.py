@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vsrq.compat.checkpoints import read_checkpoint
 from vsrq.errors import CheckpointError, ConfigError
+from vsrq.quant.packing import unpack_weights
 
 _CONTAINERS = ("state_dict", "params_ema", "params")
 _PREFIXES = ("module.", "generator_ema.", "generator.")
@@ -54,7 +55,7 @@ def read_state_dict(path: str | Path, trust: bool = False) -> dict[str, Tensor]:
 def load_weights(net: nn.Module, path: str | Path, *, strict: bool = True, trust: bool = False) -> None:
     """Load a checkpoint into a network; the network is either loaded or left as it was.
 
-    BasicSR's names of BasicVSR are translated to mmagic's.
+    BasicSR's names of BasicVSR are translated to mmagic's; packed weights (:mod:`vsrq.quant.packing`) are unpacked.
 
     Args:
         net: The network, its parameters named as in mmagic.
@@ -66,7 +67,7 @@ def load_weights(net: nn.Module, path: str | Path, *, strict: bool = True, trust
         CheckpointError: The file cannot be read, or its weights do not fit the network.
     """
     own = net.state_dict()
-    given = translate_names(read_state_dict(path, trust=trust), own)
+    given = unpack_weights(translate_names(read_state_dict(path, trust=trust), own), net)
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
     shapes = [
@@ -98,7 +99,8 @@ def save_weights(
     Args:
         weights: Names and values; floating point values are stored in ``dtype``.
         path: A file ending in ``.safetensors``.
-        dtype: float16 halves the size; its 11 bits of precision are finer than any quantizer's grid here.
+        dtype: float16 halves the size; its 11 bits of precision are finer than any quantizer's grid here; the
+            scales of packed weights want float32.
         metadata: Texts stored beside the weights.
 
     Raises:

@@ -5,6 +5,7 @@ Reference: Qin et al., QuantSR (NeurIPS 2023), depth-dynamic quantized architect
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -82,6 +83,8 @@ class DynamicDepth:
         depths: Depths by name, beside ``full``, ``half`` and ``quarter``: the share of the blocks of each trunk that
             run, in (0, 1]; the number of blocks is rounded up.
         use: The depth to begin with.
+        double: Begin with twice the blocks, as the paper does: each is followed by a copy of itself with a learned
+            factor of 0 on its branch, so that the network computes what it did before until it is trained.
 
     Attributes:
         blocks: The blocks by the name of their trunk.
@@ -100,10 +103,15 @@ class DynamicDepth:
         trunks: Sequence[str] | None = None,
         depths: Mapping[str, float] | None = None,
         use: str = FULL,
+        double: bool = False,
     ) -> None:
+        if not isinstance(double, bool):
+            raise ConfigError(f"depth.double must be True or False, got {double!r}.")
         found = _find_trunks(net, net.trunks if trunks is None else trunks)  # type: ignore[arg-type]
         self.blocks: dict[str, list[DepthBlock]] = {}
         for name, trunk in found.items():
+            if double:
+                _double(trunk)
             for position, block in enumerate(trunk):
                 trunk[position] = DepthBlock(block)
             self.blocks[name] = list(trunk)  # type: ignore[arg-type]
@@ -208,6 +216,17 @@ def same_depth(net: nn.Module) -> Callable[[], AbstractContextManager[None]]:
                 block.keep = keep
 
     return restored
+
+
+def _double(trunk: nn.Sequential) -> None:
+    blocks = []
+    for block in trunk:
+        twin = copy.deepcopy(block)
+        # not a zero weight, whose grid would have no step to grow from
+        twin.res_scale = nn.Parameter(torch.zeros((), device=twin.conv1.weight.device))
+        blocks += [block, twin]
+    del trunk[:]
+    trunk.extend(blocks)
 
 
 def _find_trunks(net: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Sequential]:

@@ -7,7 +7,8 @@ from vsrq.runtime.skip.stats import SkipStats
 
 def stats_of(*macs):
     steps = tuple(
-        StepSpec(name, (), (), macs=value) for name, value in zip(("encode", "reconstruct"), macs, strict=True)
+        StepSpec(name, (), (), macs=value, bops=value and 64 * value)
+        for name, value in zip(("encode", "reconstruct"), macs, strict=True)
     )
     return SkipStats(Plan("window", "EDVRNet", 4, 4, 1, steps))
 
@@ -32,6 +33,7 @@ def test_shares_and_work_are_counted():
     assert stats.skip_fraction == pytest.approx((1 + 0.75) / 4)
     assert stats.macs == 2 * 100 + 10 * 140
     assert stats.dense_macs == (2 + 10) * 200
+    assert (stats.bops, stats.dense_bops) == (64 * stats.macs, 64 * stats.dense_macs)
     assert stats.work == stats.macs / stats.dense_macs
     np.testing.assert_array_equal(stats.activity, [[2, 1], [1, 1]])
     assert "43.8% of all tiles skipped" in stats.table()
@@ -41,7 +43,14 @@ def test_pixels_stand_in_where_multiplications_are_unknown():
     stats = filled(None, 10.0)
     assert stats.macs is None
     assert stats.work == 240 / 400
+    assert stats.bops is None
     assert "GMAC" not in stats.table()
+    assert "GBOP" not in stats.table()
+
+
+def test_the_table_has_operations_executed_beside_those_of_whole_frames():
+    stats = filled(2e6, 10e6)
+    assert "1.6 of 2.4 GMAC and 102.4 of 153.6 GBOP executed" in stats.table()
 
 
 def test_the_break_even_is_where_a_pixel_in_windows_takes_as_long_as_two_of_the_whole():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -53,6 +53,7 @@ class SkipStats:
 
     def __init__(self, plan: Plan) -> None:
         self._macs = {step.name: step.macs for step in plan.steps}
+        self._bops = {step.name: step.bops for step in plan.steps}
         self.restart()
 
     def restart(self) -> None:
@@ -98,12 +99,22 @@ class SkipStats:
     @property
     def macs(self) -> float | None:
         """Multiply-accumulates that were executed; ``None`` where the bundle does not say."""
-        return self._sum_of_macs(executed=True)
+        return self._sum(self._macs, executed=True)
 
     @property
     def dense_macs(self) -> float | None:
         """What they would have been without skipping."""
-        return self._sum_of_macs(executed=False)
+        return self._sum(self._macs, executed=False)
+
+    @property
+    def bops(self) -> float | None:
+        """Bit operations that were executed, float layers counted as 32 x 32; ``None`` likewise."""
+        return self._sum(self._bops, executed=True)
+
+    @property
+    def dense_bops(self) -> float | None:
+        """What they would have been without skipping."""
+        return self._sum(self._bops, executed=False)
 
     @property
     def work(self) -> float:
@@ -114,13 +125,13 @@ class SkipStats:
             dense = sum(entry.calls * self.frame_pixels for entry in self.steps.values())
         return executed / dense if dense else 0.0
 
-    def _sum_of_macs(self, *, executed: bool) -> float | None:
+    def _sum(self, per_pixel: Mapping[str, float | None], *, executed: bool) -> float | None:
         total = 0.0
         for name, entry in self.steps.items():
-            macs = self._macs.get(name)
-            if macs is None:
+            cost = per_pixel.get(name)
+            if cost is None:
                 return None
-            total += macs * (entry.pixels if executed else entry.calls * self.frame_pixels)
+            total += cost * (entry.pixels if executed else entry.calls * self.frame_pixels)
         return total
 
     def break_even(self) -> float | None:
@@ -145,7 +156,8 @@ class SkipStats:
                 f"{name:22}{entry.calls:7}{entry.dense:7}{entry.skipped / max(entry.calls, 1):9.1%}"
                 + "".join(f"{value:8.1f} ms" for value in milliseconds)
             )
-        macs, dense = self.macs, self.dense_macs
-        work = "" if macs is None or dense is None else f"; {macs / 1e9:.1f} of {dense / 1e9:.1f} GMAC executed"
-        lines.append(f"{self.skip_fraction:.1%} of all tiles skipped{work}; times are per call")
+        counted = (("GMAC", self.macs, self.dense_macs), ("GBOP", self.bops, self.dense_bops))
+        work = [f"{done / 1e9:.1f} of {dense / 1e9:.1f} {unit}" for unit, done, dense in counted if done and dense]
+        executed = f"; {' and '.join(work)} executed" if work else ""
+        lines.append(f"{self.skip_fraction:.1%} of all tiles skipped{executed}; times are per call")
         return "\n".join(lines)
