@@ -41,8 +41,8 @@ class QuantizedVSR(FloatVSR):
         residual: Arguments of :func:`vsrq.residual.convert_residual`; ``None`` for frame quantization. ``warmup``
             defaults to what the network needs.
         float_checkpoint: Float weights; loaded before the layers are quantized.
-        depth: Arguments of :class:`vsrq.models.depth.DynamicDepth` (``trunks``, ``depths``, ``use``, ``double``) for blocks
-            that can be skipped, ``{}`` for the defaults; ``None`` runs all blocks always.
+        depth: Arguments of :class:`vsrq.models.depth.DynamicDepth` (``trunks``, ``depths``, ``use``, ``double``), for
+            blocks that can be skipped; ``{}`` for the defaults, ``None`` runs all blocks always.
         state: Arguments of :class:`vsrq.models.hidden_state.StateStorage` (``bits``, ``granularity``): the form in
             which recurrent features pass from step to step; ``None`` for floats.
         distill: ``losses``, configs of registered losses (see ``vsrq.distill``), and ``teachers`` by name, each with
