@@ -29,7 +29,8 @@ class SkipPolicy:
         tile: Edge of a tile in low-resolution pixels.
         tolerance: Largest change, in grey levels of 255, that does not count; 0 counts every change of any input.
         halo: Pixels around a change that are computed again, and around what is computed that the network sees,
-            besides motion. ``'full'`` takes the receptive field, which is exact and slow.
+            besides motion. What is seen is rounded up to multiples of 4 pixels: 6 leaves room for motion of 2.
+            ``'full'`` takes the receptive field, which is exact and slow.
         refresh: Calls after which everything is computed again; ``None`` for never.
         break_even: Share of the frame, in pixels the network sees, from which the whole frame is computed.
 
@@ -39,7 +40,7 @@ class SkipPolicy:
 
     tile: int = 8
     tolerance: float = 2.0
-    halo: int | Literal["full"] = 8
+    halo: int | Literal["full"] = 6
     refresh: int | None = 32
     break_even: float = 0.8
 

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from vsrq.runtime.skip.boxes import Box, cover
 
 # Edges of windows in pixels: few, because a graph is compiled for each shape.
-_EDGES = np.concatenate([np.arange(32, 128, 16), np.arange(128, 512, 32), np.arange(512, 4097, 128)])
+_EDGES = np.concatenate([np.arange(32, 256, 16), np.arange(256, 512, 32), np.arange(512, 4097, 128)])
 _OVERHEAD = 512  # pixels; what a window costs besides its area
 _ALIGNMENT = 4  # pixels; starts of windows must be whole pixels at every level of a pyramid
 
