@@ -20,6 +20,7 @@ custom_hooks = [
     dict(type="FreezeHook", begin=max_iters - settle, iters=None, freeze=["*quantizer.factor", "*quantizer.offset"]),
 ]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50, max_keep_ckpts=2))
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
 log_processor = dict(window_size=10)
 randomness = dict(seed=0)
 find_unused_parameters = True
