@@ -10,6 +10,7 @@ from vsrq.apis import cli
 # each module has add_arguments(parser) and main(args) -> exit status; only the one asked for is imported
 COMMANDS = {
     "accuracy": "scores of the three networks on Vid4, float and quantized",
+    "baselines": "post-training quantization by vsrq's presets and by other toolkits, on one network",
     "calibration": "post-training recipes side by side, such as real against rendered clips to calibrate on",
     "depth": "accuracy and cost of a depth-dynamic network at each of its depths",
     "residual": "temporal residuals beside frame quantization: quality, bit operations, memory",
