@@ -44,7 +44,9 @@ def test_presets_are_quantized_and_kept(args, capsys, monkeypatch):
     assert list(found) == [(name, bits) for name in baselines.PRESETS for bits in (8, 4)]
     to_float = {method: float(row[3]) for method, row in found.items()}
     for name in baselines.PRESETS:
-        assert to_float[name, 8] > to_float[name, 4] + 6  # 24 dB in theory, but the flow stays at 8 bit
+        assert to_float[name, 8] > to_float[name, 4] + 1
+    for name in ("MinMax", "MSE"):  # nothing is cut off at 8 bit: rounding alone would make 24 dB
+        assert to_float[name, 8] > to_float[name, 4] + 6
     assert 40 < to_float["MSE", 8] < 100
     for row in found.values():
         assert float(row[2]) == pytest.approx(float(row[1]) - float(float_row[1]), abs=0.011)
@@ -124,7 +126,7 @@ def test_no_time_no_rows(args, capsys):
     ("change", "message"),
     [
         (dict(methods=["torch_ao"]), "unknown method 'torch_ao'; did you mean 'torchao'"),
-        (dict(bits=[1]), "unknown bit width 1. Allowed: 2, 3"),
+        (dict(bits=[1]), "--bits must be 2 to 8, got 1"),
         (dict(frames=1), "--frames must be 2 or more"),
         (dict(clips=["calender"]), "unknown clip 'calender'; did you mean 'calendar'"),
     ],

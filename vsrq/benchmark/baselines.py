@@ -24,7 +24,7 @@ from vsrq.benchmark.baselines_table import markdown
 from vsrq.benchmark.clips import SCORED
 from vsrq.benchmark.residual import Benchmark, fast
 from vsrq.benchmark.tables import known, known_clips, write
-from vsrq.benchmark.toolkits import TOOLKITS, Quantized
+from vsrq.benchmark.toolkits import INSTALL, TOOLKITS, Quantized
 from vsrq.datasets import to_uint8
 from vsrq.errors import ConfigError
 from vsrq.evaluation.functional import psnr
@@ -72,7 +72,9 @@ def main(args: argparse.Namespace) -> int:
     if args.frames < 2:
         raise ConfigError(f"--frames must be 2 or more to score consistency in time, got {args.frames}.")
     names, clips = known(args.methods, [*PRESETS, *TOOLKITS], "method"), known_clips(args.clips)
-    bits = known(args.bits, range(2, 9), "bit width")
+    wrong = [width for width in args.bits if not 2 <= width <= 8]
+    if wrong:
+        raise ConfigError(f"--bits must be 2 to 8, got {wrong[0]}.")
     started, contest = time.monotonic(), Contest(args)
     rows: dict[tuple[Method, str], dict[str, Any]] = {}
     problems: dict[str, str] = {}  # by method
@@ -80,10 +82,10 @@ def main(args: argparse.Namespace) -> int:
     def late() -> bool:
         return args.time_limit is not None and time.monotonic() - started > 60 * args.time_limit
 
-    for method in _methods(names, bits):
+    for method in _methods(names, args.bits):
         missing = TOOLKITS[method.name].missing() if method.name in TOOLKITS else []
         if missing:
-            problems[method.name] = f"{', '.join(missing)} not installed"
+            problems[method.name] = f"{', '.join(missing)} not installed: {INSTALL}"
             continue
         try:
             for clip in clips:
@@ -150,7 +152,8 @@ class Contest:
     def _reference(self, clip: str) -> tuple[Tensor, dict[str, int]]:
         """Return the float network's output, clipped, and the multiply-accumulates of its layers."""
         if clip not in self._float:
-            model, outputs = self._benchmark.float_net, []  # type: ignore[var-annotated]
+            model = self._benchmark.float_net
+            outputs: list[Tensor] = []
             low = self._benchmark.clip(clip)[0][None]
             report = cost.measure(model.generator, low, run=lambda x: outputs.append(model.upscale(x)))
             self._float[clip] = outputs[0][0].clamp(0, 1), {layer.name: layer.macs for layer in report.layers}

@@ -10,7 +10,6 @@ import torch
 import vsrq
 from vsrq.benchmark.tables import table
 from vsrq.benchmark.toolkits import TOOLKITS
-from vsrq.benchmark.toolkits.toolkit import INSTALL
 
 
 def markdown(
@@ -61,9 +60,7 @@ def _notes(names: Sequence[str], args: Any, problems: Mapping[str, str]) -> list
         if name in names:
             versions = ", ".join(" ".join(item) for item in toolkit.versions().items())
             notes.append(f"- {name} ({versions}): {toolkit.recipe}. Ranges from the float recurrence.")
-    for name, problem in problems.items():
-        notes.append(f"- {name}: {problem}{f': {INSTALL}' if 'not installed' in problem else ''}")
-    return notes
+    return notes + [f"- {name}: {problem}" for name, problem in problems.items()]
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float:

@@ -29,7 +29,8 @@ def quantize(net: nn.Module, clips: list[Tensor], folder: Path) -> Quantized:
 
 def _swapped(conv: Any) -> nn.Module:
     from brevitas.nn import QuantConv2d
-    from brevitas.quant import Int8WeightPerChannelFloat, ShiftedUint8ActPerTensorFloat
+    from brevitas.quant.scaled_int import Int8WeightPerChannelFloat
+    from brevitas.quant.shifted_scaled_int import ShiftedUint8ActPerTensorFloat
 
     new = QuantConv2d(
         conv.in_channels,

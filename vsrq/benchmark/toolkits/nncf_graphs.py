@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vsrq.benchmark.bundles import quantize_by_nncf
@@ -25,7 +24,7 @@ def quantize(net: nn.Module, clips: list[Tensor], folder: Path) -> Quantized:
 
     def upscale(clip: Tensor) -> Tensor:
         size = bundle.plan.padded(*clip.shape[-2:])
-        return parity.run_graphs(bundle.plan, bundle.load(*size), torch.as_tensor(clip))
+        return parity.run_graphs(bundle.plan, bundle.load(*size), clip)
 
     return Quantized(upscale, _quantized_layers(bundle))
 
