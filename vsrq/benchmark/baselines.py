@@ -92,11 +92,8 @@ def main(args: argparse.Namespace) -> int:
                 row = contest.row(method, clip, compute=not late())
                 if row is not None:
                     rows[method, clip] = row
-        except Exception as error:
-            if method.name not in TOOLKITS:
-                raise
-            first, *_ = f"{type(error).__name__}: {error}".splitlines()
-            problems[method.name] = f"cannot take the network ({first})"
+        except RefusedError as error:
+            problems[method.name] = f"cannot take the network ({error})"
     data = [dict(method._asdict(), clip=clip, **row) for (method, clip), row in rows.items()]
     write(Path(args.work_dir), "baselines", markdown(rows, clips, args, problems), data)
     return 0
@@ -107,6 +104,10 @@ def _methods(names: Sequence[str], bits: Sequence[int]) -> list[Method]:
     for name in names:
         methods += [Method(name, width) for width in ([_TOOLKIT_BITS] if name in TOOLKITS else bits)]
     return list(dict.fromkeys(methods))
+
+
+class RefusedError(Exception):
+    """A toolkit cannot take the network; the message is the first line of what it raised."""
 
 
 class Contest:
@@ -141,12 +142,9 @@ class Contest:
         row: dict[str, Any] = dict(psnr_to_float=None, quantized_macs=0.0)
         frames = reference
         if method.name != FLOAT:
-            if self._built is None or self._built[0] != method:
-                self._built = method, self._build(method)
-            quantized = self._built[1]
-            frames = quantized.upscale(low).clamp(0, 1)
+            frames, layers = self._quantized(method, low)
             row["psnr_to_float"] = psnr(frames * 255, reference * 255, rounding=False).mean().item()
-            row["quantized_macs"] = share(quantized.layers, macs)
+            row["quantized_macs"] = share(layers, macs)
         return dict(row, **luma_scores(to_uint8(frames), to_uint8(high)), e_warp=warping_error(frames, motions))
 
     def _reference(self, clip: str) -> tuple[Tensor, dict[str, int]]:
@@ -159,16 +157,29 @@ class Contest:
             self._float[clip] = outputs[0][0].clamp(0, 1), {layer.name: layer.macs for layer in report.layers}
         return self._float[clip]
 
-    def _build(self, method: Method) -> Quantized:
+    def _quantized(self, method: Method, low: Tensor) -> tuple[Tensor, frozenset[str] | None]:
+        """Return the output of a method, clipped, and the layers it quantizes."""
+        clips = [clip[0] for clip in self._benchmark.calibration]  # outside of try: their errors are no toolkit's
+        try:
+            if self._built is None or self._built[0] != method:
+                self._built = method, self._build(method, clips)
+            quantized = self._built[1]
+            return quantized.upscale(low).clamp(0, 1), quantized.layers
+        except Exception as error:
+            if method.name not in TOOLKITS:
+                raise
+            first = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+            raise RefusedError(first) from error
+
+    def _build(self, method: Method, clips: list[Tensor]) -> Quantized:
         benchmark = self._benchmark
         if method.name in TOOLKITS:
             net = copy.deepcopy(benchmark.float_net.generator)
-            clips = [clip[0] for clip in benchmark.calibration]
             return TOOLKITS[method.name].quantize(net, clips, Path(benchmark.args.work_dir) / "toolkits")
         quantizer = dict(type=method.name, bits=method.bits)
         recipe = dict(weight=quantizer, act=quantizer, rules=benchmark.fixed)
         model = fast(QuantizedVSR(benchmark.architecture, recipe, float_checkpoint=benchmark.args.checkpoint))
-        calibrate(model, lambda: [model.upscale(clip) for clip in benchmark.calibration])
+        calibrate(model, lambda: [model.upscale(clip[None]) for clip in clips])
         layers = frozenset(row.name for row in model.layer_table if row.act_bits < 32)
         return Quantized(lambda clip: model.upscale(clip[None])[0], layers)
 
