@@ -11,6 +11,7 @@ from vsrq.apis import cli
 COMMANDS = {
     "ablation": "what each ingredient of fine-tuning is worth, over several seeds",
     "accuracy": "scores of the three networks on Vid4, float, quantized and fine-tuned",
+    "baselines": "post-training quantization by vsrq's presets and by other toolkits, on one network",
     "calibration": "post-training recipes side by side, such as real against rendered clips to calibrate on",
     "depth": "accuracy and cost of a depth-dynamic network at each of its depths",
     "residual": "temporal residuals beside frame quantization: quality, bit operations, memory",

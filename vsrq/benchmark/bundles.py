@@ -29,6 +29,7 @@ from vsrq.errors import MissingDependencyError
 from vsrq.models.checkpoint import read_state_dict
 from vsrq.quant import cost
 from vsrq.quant.rules import first_match
+from vsrq.runtime.upscaler import StepSource
 
 _PARITY_SIZE = (96, 128)
 _SOURCES = ("models", "ops", "quant", "deploy", "runtime")
@@ -145,7 +146,22 @@ def _export_quantized(workshop: Workshop) -> None:
 
 
 def _export_nncf(workshop: Workshop) -> None:
-    """Quantize the float graphs by NNCF with its default settings, on the clips vsrq calibrates on."""
+    workshop.prepare("openvino-fp32")
+    bundle = Bundle(workshop.bundle("openvino-fp32"))
+    quantize_by_nncf(bundle, calibration(workshop.subject), workshop.bundle("openvino-nncf"))
+
+
+def quantize_by_nncf(bundle: Bundle, clips: list[torch.Tensor], path: Path) -> None:
+    """Quantize the float graphs of a bundle by NNCF with its default settings.
+
+    Args:
+        bundle: Float, for OpenVINO.
+        clips: Clips (t, 3, h, w) in [0, 1] to calibrate on.
+        path: Folder of the new bundle; an existing one is replaced.
+
+    Raises:
+        MissingDependencyError: NNCF is not installed.
+    """
     try:
         import nncf
     except ImportError as error:
@@ -154,10 +170,8 @@ def _export_nncf(workshop: Workshop) -> None:
 
     from vsrq.deploy.openvino_core import core
 
-    workshop.prepare("openvino-fp32")
-    bundle = Bundle(workshop.bundle("openvino-fp32"))
-    inputs = record_inputs(bundle, calibration(workshop.subject))
-    with new_folder(workshop.bundle("openvino-nncf"), overwrite=True) as folder:
+    inputs = record_inputs(bundle, clips)
+    with new_folder(path, overwrite=True) as folder:
         files = {}
         for step in bundle.plan.steps:
             samples = inputs[step.name]
@@ -178,8 +192,8 @@ MAKERS: Mapping[str, Callable[[Workshop], None]] = {
 }
 
 
-def record_inputs(bundle: Bundle, clips: list[torch.Tensor]) -> dict[str, list[list[np.ndarray]]]:
-    """Return what every step of a bundle is given when clips (t, 3, h, w) run through it."""
+def record_inputs(bundle: StepSource, clips: list[torch.Tensor]) -> dict[str, list[list[np.ndarray]]]:
+    """Return what every step of a bundle or a network in memory is given when clips (t, 3, h, w) run through it."""
     inputs: dict[str, list[list[np.ndarray]]] = {step.name: [] for step in bundle.plan.steps}
     for clip in clips:
         height, width = bundle.plan.padded(*clip.shape[-2:])

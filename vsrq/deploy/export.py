@@ -91,7 +91,7 @@ def export(
             plan = count_cost(plan, modules)
         with new_folder(path, overwrite=overwrite) as folder:
             files = {}
-            with _exportable(net):
+            with exportable(net):
                 height, width = plan.padded(*(size or _TRACE_SIZE))
                 for name, step in modules.items():
                     main = folder / f"{name}{writer.suffix}"
@@ -171,7 +171,7 @@ def _fit(clip: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @contextmanager
-def _exportable(net: nn.Module) -> Iterator[None]:
+def exportable(net: nn.Module) -> Iterator[None]:
     """Let deformable convolutions run as the one operator that converters recognise."""
     layers = [m for m in net.modules() if isinstance(m, (DeformConv2d, QuantDeformConv2d))]
     kept = [layer.op for layer in layers]
