@@ -150,7 +150,7 @@ def test_the_recipe_makes_layers_adaptive_and_the_cost_follows():
 
 
 def test_what_cannot_adapt_is_refused():
-    with pytest.raises(ConfigError, match="shift around a base of 2 to 8 bits, got 32"):
+    with pytest.raises(ConfigError, match="bits that change have a base of 2 to 8 bits, got 32"):
         AdaptiveQuantizer(bits=32)
     with pytest.raises(ConfigError, match="adaptive=True is for activations only"):
         prepare(nn.Sequential(nn.Conv2d(3, 4, 3)), weight=dict(adaptive=True))

@@ -33,6 +33,11 @@ def cut(net: nn.Module) -> Steps:
         ConfigError: There is no plan for its class, or for how it is configured.
         CalibrationError: It has residual layers that are not calibrated.
     """
+    if getattr(net, "bit_policy", None) is not None:
+        raise ConfigError(
+            "a policy chooses the bits of every frame, which no graph can; export a network of fixed bits without "
+            "policy=dict(...) and policy=True."
+        )
     for kind, cutter in _CUTTERS.items():
         if isinstance(net, kind):
             return with_fields(net, with_states(cutter(net)))

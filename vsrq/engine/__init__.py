@@ -10,6 +10,7 @@ from vsrq.engine.distillation import DistillationHook
 from vsrq.engine.exact_resume import ExactResumeHook
 from vsrq.engine.freeze import FreezeHook
 from vsrq.engine.plain_checkpoint import PlainCheckpointHook
+from vsrq.engine.policy import PolicyHook
 from vsrq.engine.ptq_loop import PTQLoop
 from vsrq.engine.schedule_guard import ScheduleGuardHook
 from vsrq.engine.stop_at_nan import StopAtNaNHook
@@ -27,6 +28,7 @@ __all__ = [
     "IterBasedTrainLoop",
     "PTQLoop",
     "PlainCheckpointHook",
+    "PolicyHook",
     "SafeCheckpointHook",
     "ScheduleGuardHook",
     "StopAtNaNHook",

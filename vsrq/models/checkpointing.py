@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from vsrq.models.depth import same_depth
 from vsrq.quant import NF4Layer, QuantLayer
 from vsrq.quant.weight_cache import WeightCache, quantize_weights_once
+from vsrq.quant.width import chosen, current_choice
 from vsrq.steps import steps_of, wrapped_steps
 
 
@@ -38,8 +39,9 @@ def checkpointed_steps(net: nn.Module) -> Iterator[None]:
 
 def _checkpointed(net: nn.Module, step: Callable[..., Any], cache: WeightCache) -> Callable[..., Any]:
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        # by the time of the backward pass the network may have gone on to another depth
-        return nullcontext(), _as_before(same_depth(net), cache)
+        # by the time of the backward pass the network may have gone on to another depth, other frames to other widths
+        choice = current_choice()
+        return nullcontext(), _as_before(same_depth(net), lambda: chosen(choice), cache)
 
     def run(*args: Any) -> Any:
         return checkpoint(step, *args, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
@@ -48,6 +50,10 @@ def _checkpointed(net: nn.Module, step: Callable[..., Any], cache: WeightCache) 
 
 
 @contextmanager
-def _as_before(same_depth: Callable[[], AbstractContextManager[None]], cache: WeightCache) -> Iterator[None]:
-    with same_depth(), quantize_weights_once(cache):
+def _as_before(
+    same_depth: Callable[[], AbstractContextManager[None]],
+    same_width: Callable[[], AbstractContextManager[None]],
+    cache: WeightCache,
+) -> Iterator[None]:
+    with same_depth(), same_width(), quantize_weights_once(cache):
         yield

@@ -223,7 +223,7 @@ def _double(trunk: nn.Sequential) -> None:
     for block in trunk:
         twin = copy.deepcopy(block)
         # not a zero weight, whose grid would have no step to grow from
-        twin.res_scale = nn.Parameter(torch.zeros((), device=twin.conv1.weight.device))
+        twin.res_scale = nn.Parameter(torch.zeros((), device=next(twin.parameters()).device))
         blocks += [block, twin]
     del trunk[:]
     trunk.extend(blocks)

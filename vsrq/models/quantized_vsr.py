@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vsrq.distill import Distiller
 from vsrq.errors import ConfigError, check_keys
 from vsrq.models.bit_adaptation import BitAdaptation
+from vsrq.models.bit_policy import BitPolicy, add_policy
 from vsrq.models.checkpoint import load_weights
 from vsrq.models.deform import DeformConv2d
 from vsrq.models.depth import FULL, DynamicDepth, skipped_layers
@@ -41,8 +42,8 @@ class QuantizedVSR(FloatVSR):
         residual: Arguments of :func:`vsrq.residual.convert_residual`; ``None`` for frame quantization. ``warmup``
             defaults to what the network needs.
         float_checkpoint: Float weights; loaded before the layers are quantized.
-        depth: Arguments of :class:`vsrq.models.depth.DynamicDepth` (``trunks``, ``depths``, ``use``, ``double``), for
-            blocks that can be skipped; ``{}`` for the defaults, ``None`` runs all blocks always.
+        depth: Arguments of :class:`vsrq.models.depth.DynamicDepth` (``trunks``, ``depths``, ``use``, ``double``) for
+            blocks that can be skipped, ``{}`` for the defaults; ``None`` runs all blocks always.
         state: Arguments of :class:`vsrq.models.hidden_state.StateStorage` (``bits``, ``granularity``): the form in
             which recurrent features pass from step to step; ``None`` for floats.
         distill: ``losses``, configs of registered losses (see ``vsrq.distill``), and ``teachers`` by name, each with
@@ -59,6 +60,9 @@ class QuantizedVSR(FloatVSR):
             frozen.
         adaptive: Arguments of :class:`vsrq.models.bit_adaptation.BitAdaptation`: ``layers``, ``clips``, ``pairs``; for
             activations with ``adaptive=True``, whose bits follow the layer and the clip. A batch is run clip by clip.
+        policy: Arguments of :class:`vsrq.models.bit_policy.BitPolicy`: ``widths``, ``budget``, ``net``, ``loss``,
+            ``temperature``, ``use``; for weights and activations with ``policy=True``, whose bits a small network
+            chooses per frame. A batch is run clip by clip.
 
     Attributes:
         layer_table: What :func:`vsrq.quant.prepare` or :func:`vsrq.quant.prepare_nf4` did, one row per layer.
@@ -88,6 +92,7 @@ class QuantizedVSR(FloatVSR):
         nf4: Mapping[str, Any] | None = None,
         lora: Mapping[str, Any] | None = None,
         adaptive: Mapping[str, Any] | None = None,
+        policy: Mapping[str, Any] | None = None,
     ) -> None:
         if (quant is None) == (nf4 is None):
             raise ConfigError("QuantizedVSR takes either quant=dict(...) or nf4=dict(...), and exactly one of them.")
@@ -122,6 +127,14 @@ class QuantizedVSR(FloatVSR):
             recipe = {"warmup": self.generator.residual_warmup, **residual}
             self.residual_table = convert_residual(self.generator, **recipe)
         self._adapt_bits(adaptive, residual is not None)
+        if policy is not None:
+            check_keys(policy, ["widths", "budget", "net", "loss", "temperature", "use"], "policy")
+            if residual is not None or adaptive is not None:
+                raise ConfigError(
+                    "a policy is for frame quantization whose bits nothing else shifts; remove policy, or set "
+                    "residual=None and adaptive=None."
+                )
+        add_policy(self.generator, policy)
         if lora is not None:
             check_keys(lora, ["rank", "alpha", "rules"], "lora")
             add_lora(self.generator, **lora)
@@ -155,14 +168,23 @@ class QuantizedVSR(FloatVSR):
         self.generator.bit_adaptation = adaptation
         name_calibratables(self.generator)
 
+    @property
+    def policy(self) -> BitPolicy | None:
+        """What chooses the bits of each frame; ``None`` if they are fixed."""
+        return getattr(self.generator, "bit_policy", None)
+
     def _adapted(self, clip: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         """Run clips ``(n, t, 3, h, w)`` at the bits that suit them."""
         adaptation = getattr(self.generator, "bit_adaptation", None)
-        if adaptation is None:
+        policy = self.policy
+        if adaptation is None and policy is None:
             return run(clip)
         outputs = []
         for one in clip.split(1):
-            with adaptation.adapted(one, getattr(self.generator, "flow", None)):
+            with (
+                nullcontext() if adaptation is None else adaptation.adapted(one, getattr(self.generator, "flow", None)),
+                nullcontext() if policy is None else policy.applied(one, self.generator),
+            ):
                 outputs.append(run(one))
         return torch.cat(outputs)
 
@@ -225,6 +247,15 @@ class QuantizedVSR(FloatVSR):
         return losses | {f"depth_{name}": one["loss"].detach() for name, one in found.items()}
 
     def _losses(self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        if self.policy is None:
+            return self._quality_losses(inputs, data_samples, **kwargs)
+        with self.policy.collecting() as seen:
+            losses = self._quality_losses(inputs, data_samples, **kwargs)
+        return {**losses, **self.policy.losses(seen)}
+
+    def _quality_losses(
+        self, inputs: Tensor, data_samples: DataSample | None = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
         if self.distiller is None:
             return super().forward_train(inputs, data_samples, **kwargs)
         with self.distiller.watching(self.generator) as seen:

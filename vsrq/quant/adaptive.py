@@ -1,4 +1,4 @@
-"""Activation bits that shift by one with the layer and by one with what runs through the network.
+"""Activation bits that change at run time: by one with the layer and by one with what runs through the network.
 
 Reference: QBasicVSR (NeurIPS 2025), after the idea of its two shifts; how they are normalized is described here.
 """
@@ -109,8 +109,8 @@ def layer_shifts(spatial: Sequence[float], temporal: Sequence[float], share: flo
     return shifts
 
 
-class AdaptiveQuantizer(UniformQuantizer):
-    """Quantizer of an activation whose bits shift around those it is calibrated at.
+class VariableQuantizer(UniformQuantizer):
+    """Quantizer of an activation whose bits change while the network runs.
 
     The range is calibrated at the base bits and shared by all widths: only the number of steps in it changes. While
     it is calibrated the base bits are used.
@@ -119,12 +119,59 @@ class AdaptiveQuantizer(UniformQuantizer):
         **settings: As :class:`UniformQuantizer`; ``bits`` are the base.
 
     Attributes:
+        bits: Those in force. Setting them sets the base.
+
+    Raises:
+        ConfigError: As :class:`UniformQuantizer`, or the base is 32.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if self.bits == FLOAT_BITS:
+            raise ConfigError(f"bits that change have a base of {NARROWEST} to {WIDEST} bits, got {FLOAT_BITS}.")
+
+    @property
+    def bits(self) -> int:
+        """Bits in force."""
+        return self._base if self._base == FLOAT_BITS or self.observer is not None else self.bits_now()
+
+    @bits.setter
+    def bits(self, base: int) -> None:
+        self._base = base
+
+    def bits_now(self) -> int:
+        """Return the bits to use once there is a range, 2 to 8."""
+        raise NotImplementedError
+
+    def limits(self) -> tuple[int, int]:
+        """Return ``(qmin, qmax)`` of the grid that is calibrated, at the base bits."""
+        return grid_limits(self._base, signed=self.symmetric and self._grid_signed)
+
+    def grid_at(self, bits: int, x: Tensor | None) -> Grid:
+        """Return the grid of a width; ``x`` as in :meth:`UniformQuantizer.qparams`."""
+        grid = super()._grid(x)
+        if bits == self._base:
+            return grid
+        limits = grid_limits(bits, signed=self.symmetric and self._grid_signed)
+        return regrid(grid, *limits, symmetric=self.symmetric, power_of_two=self.power_of_two)
+
+    def _grid(self, x: Tensor | None) -> Grid:
+        return self.grid_at(self.bits, x)
+
+
+class AdaptiveQuantizer(VariableQuantizer):
+    """Quantizer of an activation whose bits shift around those it is calibrated at.
+
+    Args:
+        **settings: As :class:`VariableQuantizer`.
+
+    Attributes:
         bits: The base, shifted, within 2 to 8. Setting it sets the base.
         clip_shift: Shift by what runs at the moment; 0 unless somebody sets it.
         spread: What the last calibration saw.
 
     Raises:
-        ConfigError: As :class:`UniformQuantizer`, or the base is 32.
+        ConfigError: As :class:`VariableQuantizer`.
     """
 
     clip_shift = 0
@@ -133,37 +180,17 @@ class AdaptiveQuantizer(UniformQuantizer):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        if self.bits == FLOAT_BITS:
-            raise ConfigError(f"adaptive bits shift around a base of {NARROWEST} to {WIDEST} bits, got {FLOAT_BITS}.")
         self.register_buffer("layer_shift", torch.zeros((), dtype=torch.int8))
         self.spread = Spread()
 
-    @property
-    def bits(self) -> int:
-        """Bits in force."""
-        if self._base == FLOAT_BITS or self.observer is not None:
-            return self._base
+    def bits_now(self) -> int:
+        """See :meth:`VariableQuantizer.bits_now`."""
         return min(max(self._base + self._own_shift + self.clip_shift, NARROWEST), WIDEST)
-
-    @bits.setter
-    def bits(self, base: int) -> None:
-        self._base = base
-
-    def limits(self) -> tuple[int, int]:
-        """Return ``(qmin, qmax)`` of the grid that is calibrated, at the base bits."""
-        return grid_limits(self._base, signed=self.symmetric and self._grid_signed)
 
     def set_layer_shift(self, shift: int) -> None:
         """Shift the bits for good; a checkpoint carries it."""
         self.layer_shift.fill_(shift)
         self._own_shift = shift
-
-    def _grid(self, x: Tensor | None) -> Grid:
-        grid = super()._grid(x)
-        if self.bits == self._base:
-            return grid
-        limits = grid_limits(self.bits, signed=self.symmetric and self._grid_signed)
-        return regrid(grid, *limits, symmetric=self.symmetric, power_of_two=self.power_of_two)
 
     def start_observing(self, *, first_pass: bool) -> None:
         """Begin a pass; the first one forgets the layer's shift and spread."""

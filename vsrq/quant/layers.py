@@ -20,6 +20,7 @@ from vsrq.quant.autograd import fake_quantized_conv2d
 from vsrq.quant.presets import resolve
 from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
 from vsrq.quant.recorder import Call, Kind, is_recording, record
+from vsrq.quant.switchable import NestedQuantizer, SwitchableQuantizer
 
 QuantizerConfig = dict[str, Any]
 
@@ -91,11 +92,12 @@ def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> WeightQuantizer
     for key in ("shift", "dynamic", "adaptive"):
         if settings.pop(key, False):
             raise ConfigError(f"{key}=True is for activations only; remove it from the weight's settings.")
+    kind = NestedQuantizer if settings.pop("policy", False) else WeightQuantizer
     axis = settings["axis"]
     if axis is not None and axis not in range(weight.dim()):
         raise ConfigError(f"the weight has axes 0 to {weight.dim() - 1}, not axis {axis}.")
     size = None if axis is None else weight.shape[axis]
-    return WeightQuantizer(**settings, num_channels=size).to(weight.device)
+    return kind(**settings, num_channels=size).to(weight.device)
 
 
 def act_quantizer(config: QuantizerConfig, input_channels: tuple[int, ...] | None) -> UniformQuantizer:
@@ -112,10 +114,12 @@ def act_quantizer(config: QuantizerConfig, input_channels: tuple[int, ...] | Non
     shift = settings.pop("shift", False)
     if shift and input_channels is None:
         raise ConfigError("a residual must keep its zero, so it cannot be shifted; set shift=False or type='LSQ'.")
-    adaptive = settings.pop("adaptive", False)
-    if adaptive and input_channels is None:
-        raise ConfigError("the bits of residuals do not adapt; set adaptive=False.")
-    kind = AdaptiveQuantizer if adaptive else UniformQuantizer
+    adaptive, policy = settings.pop("adaptive", False), settings.pop("policy", False)
+    if (adaptive or policy) and input_channels is None:
+        raise ConfigError("the bits of residuals do not adapt; set adaptive=False and policy=False.")
+    if adaptive and policy:
+        raise ConfigError("the bits of an activation follow adaptive or policy, not both; set one of them to False.")
+    kind = AdaptiveQuantizer if adaptive else SwitchableQuantizer if policy else UniformQuantizer
     return kind(**settings, shift_shape=input_channels if shift else None)
 
 
@@ -160,7 +164,8 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
 
     def _quantized_conv(self, x: Tensor, shift: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
         zero_padded = self.padding_mode == "zeros" and not isinstance(self.padding, str)
-        if not (zero_padded and self.act_quantizer.observer is None and self.act_quantizer.trains(x)):
+        fusible = self.act_quantizer.fusible and self.act_quantizer.observer is None
+        if not (zero_padded and fusible and self.act_quantizer.trains(x)):
             shifted = x if shift is None else x + shift
             return self._conv_forward(self.act_quantizer.quantize(shifted), weight, bias)
         return fake_quantized_conv2d(

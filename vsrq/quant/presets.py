@@ -24,6 +24,7 @@ SETTINGS = (
     "dynamic",
     "power_of_two",
     "adaptive",
+    "policy",
 )
 _BASE: dict[Role, Settings] = {
     "weight": dict(bits=8, symmetric=True, signed=True, axis=0),

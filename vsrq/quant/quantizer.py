@@ -85,6 +85,8 @@ class UniformQuantizer(Calibratable):
         ConfigError: A value is outside what is allowed.
     """
 
+    fusible = True  # a convolution may quantize its input by :meth:`grid` alone
+
     scale: Tensor
     zero_point: Tensor
     _flags: Tensor
