@@ -213,8 +213,8 @@ def markdown(rows: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace)
     clips = list(args.clips)
     head = (
         f"{args.config}, {args.bits} bit, {args.iters} iterations; {args.frames} frames, {part}. PSNR-Y in dB, means "
-        "over the seeds; the range is that of the mean of the clips between seeds. The change is against the first row, "
-        "seed by seed, with its range."
+        "over the seeds; the range is that of the mean of the clips between seeds. The change is against the first "
+        "row, seed by seed, with its range."
     )
     first = {row["seed"]: _mean_psnr(row) for row in next(iter(rows.values()), [])}
     cells = []
