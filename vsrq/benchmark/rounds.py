@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,15 @@ class Summary:
         if not values:
             return None
         return cls(statistics.median(values), min(values), max(values), len(values))
+
+
+def in_turn(names: Sequence[str], turn: int) -> list[str]:
+    """Return the contestants in the order of a round: each is first in one of as many rounds as there are.
+
+    Who follows whom can be worth some percent: caches, clocks and allocators are as the one before left them.
+    """
+    first = turn % len(names)
+    return [*names[first:], *names[:first]]
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Skipping of unchanged tiles: measured time and quality beside the dense integer runtime and mmagic's PyTorch.
 
-All three run one after the other in every round, in one process; a ratio is taken within its round. What has been
-measured is kept in ``--out``: the same command goes on where an earlier one stopped.
+All three run one after the other in every round, in one process, each of them first in its turn; a ratio is taken within
+its round. What has been measured is kept in ``--out``: the same command goes on where an earlier one stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vsrq.benchmark import machine
 from vsrq.benchmark.bundles import Workshop, code_version
 from vsrq.benchmark.contestants import CONTESTANTS, REFERENCE, Running, start
 from vsrq.benchmark.networks import GENERATORS, Subject
-from vsrq.benchmark.rounds import Record
+from vsrq.benchmark.rounds import Record, in_turn
 from vsrq.benchmark.skip_clips import LOADERS, load
 from vsrq.benchmark.skip_table import report
 from vsrq.datasets.clips import to_tensor
@@ -136,7 +136,8 @@ class Benchmark:
         if isinstance(skipping, Upscaler) and skipping.skip_stats is not None:
             write_picture(self.args.out / f"{name}.png", skipping.skip_stats, policy.tile)
         while len(record.rounds) < self.args.rounds and not self._late():
-            record.rounds.append({key: _seconds(one, frames) / len(frames) for key, one in running.items()})
+            order = in_turn(list(running), len(record.rounds))
+            record.rounds.append({key: _seconds(running[key], frames) / len(frames) for key in order})
             if isinstance(skipping, Upscaler):
                 record.of(SKIP).update(_counted(skipping))
             record.save(file)
