@@ -1,7 +1,7 @@
 """Skipping of unchanged tiles: measured time and quality beside the dense integer runtime and mmagic's PyTorch.
 
-All three run one after the other in every round, in one process, each of them first in turn; a ratio is taken within its
-round. What has been measured is kept in ``--out``: the same command goes on where an earlier one stopped.
+All three run one after the other in every round, in one process, each of them first in turn; a ratio is taken within
+its round. What has been measured is kept in ``--out``: the same command goes on where an earlier one stopped.
 """
 
 from __future__ import annotations
