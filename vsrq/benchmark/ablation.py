@@ -72,7 +72,7 @@ class Recipe:
 
 _MSE = dict(observer=dict(type="MSE"))
 _CHANNELS = dict(_MSE, axis=0)
-_BEST = dict(weight=dict(type="LSQ", **_CHANNELS), act=dict(type="LSQPlus"))
+_BEST = dict(type="LSQ", **_CHANNELS), dict(type="LSQPlus")
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -80,7 +80,7 @@ RECIPES = {
         Recipe("LSQ as published", dict(type="LSQ"), dict(type="LSQ")),
         Recipe("LSQ, MSE start", dict(type="LSQ", **_MSE), dict(type="LSQ", **_MSE)),
         Recipe("LSQ, MSE start, per channel", dict(type="LSQ", **_CHANNELS), dict(type="LSQ", **_MSE)),
-        Recipe("LSQ, LSQ+ activations, per channel", **_BEST),
+        Recipe("LSQ, LSQ+ activations, per channel", *_BEST),
         Recipe("RLQ as published", dict(type="RLQ"), dict(type="RLQ")),
         Recipe("RLQ, MSE start, per channel", dict(type="RLQ", **_CHANNELS), dict(type="RLQ", **_MSE)),
         Recipe("RLQ without the shift", dict(type="RLQ", **_CHANNELS), dict(type="RLQ", shift=False, **_MSE)),
@@ -89,8 +89,8 @@ RECIPES = {
             dict(type="RLQ", rounding=None, **_CHANNELS),
             dict(type="RLQ", rounding=None, **_MSE),
         ),
-        Recipe("best, output distilled alone", **_BEST, losses=(dict(type="OutputDistillation", eps=1e-4),)),
-        Recipe("best, ground truth alone", **_BEST, losses=()),
+        Recipe("best, output distilled alone", *_BEST, losses=(dict(type="OutputDistillation", eps=1e-4),)),
+        Recipe("best, ground truth alone", *_BEST, losses=()),
     )
 }
 
