@@ -40,7 +40,7 @@ TUNED = {
     "tuned W4A4": {"BasicVSR": ("configs/quantized/basicvsr_w4a4_tuned_vid4.py", "weights/basicvsr_w4a4.safetensors")},
 }
 _BICUBIC = "bicubic"
-_DEFAULT_SETTINGS = ("float", "W8A8", "W6A6", "W4A4", "res W4A4")
+_DEFAULT_SETTINGS = ("float", "W8A8", "W6A6", "W4A4", "res W4A4", "frame mixed 16", "res mixed 16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,8 +152,9 @@ def markdown(rows: Mapping[tuple[str, str, str], Mapping[str, Any]], clips: list
         "",
         f"First {args.frames} frames of each clip, {part}, x4 bicubic, scored on the luma of 8-bit frames. "
         "Post-training quantization, calibrated on other videos; per-channel weights, affine activations, MSE ranges. "
-        "`res`: temporal residuals at the same bits. `tuned`: fine-tuned on other clips. BOPs/MAC are "
-        "simulated bit operations without the flow network, which is at 8 bit in all quantized rows.",
+        "`res`: temporal residuals at the same bits. `mixed`: bits and residuals shared out between layers under a "
+        "budget by estimated sensitivity. `tuned`: fine-tuned on other clips. BOPs/MAC are simulated bit operations "
+        "without the flow network, which is at 8 bit in all quantized rows.",
     ]
     return "\n".join(lines) + "\n"
 
