@@ -53,6 +53,12 @@ def test_the_table_has_operations_executed_beside_those_of_whole_frames():
     assert "1.6 of 2.4 GMAC and 102.4 of 153.6 GBOP executed" in stats.table()
 
 
+def test_what_was_skipped_altogether_is_told_as_well():
+    stats = stats_of(2e6, 10e6)
+    stats.note("encode", np.zeros((2, 2), bool), 0, frame_pixels=100)
+    assert "0.0 of 0.2 GMAC and 0.0 of 12.8 GBOP executed" in stats.table()
+
+
 def test_the_break_even_is_where_a_pixel_in_windows_takes_as_long_as_two_of_the_whole():
     stats = filled(1.0, 1.0)
     assert stats.break_even() is None

@@ -157,7 +157,11 @@ class SkipStats:
                 + "".join(f"{value:8.1f} ms" for value in milliseconds)
             )
         counted = (("GMAC", self.macs, self.dense_macs), ("GBOP", self.bops, self.dense_bops))
-        work = [f"{done / 1e9:.1f} of {dense / 1e9:.1f} {unit}" for unit, done, dense in counted if done and dense]
+        work = [
+            f"{done / 1e9:.1f} of {dense / 1e9:.1f} {unit}"
+            for unit, done, dense in counted
+            if done is not None and dense is not None
+        ]
         executed = f"; {' and '.join(work)} executed" if work else ""
         lines.append(f"{self.skip_fraction:.1%} of all tiles skipped{executed}; times are per call")
         return "\n".join(lines)
