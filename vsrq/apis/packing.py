@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from vsrq.apis.config import expect_checkpoint, load_config, require_file
-from vsrq.models import load_weights
+from vsrq.apis.config import load_config
+from vsrq.apis.exporting import build_model
 from vsrq.quant.packing import pack_weights
-from vsrq.registry import MODELS
 
 
 def packed_state(config: str | Path, checkpoint: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
@@ -25,10 +23,4 @@ def packed_state(config: str | Path, checkpoint: str | Path, *, trust: bool = Fa
         ConfigError: The experiment is not quantized.
         CheckpointError: The checkpoint cannot be used.
     """
-    require_file(checkpoint)
-    loaded = load_config(config)
-    expect_checkpoint(loaded)
-    with DefaultScope.overwrite_default_scope("vsrq"):
-        net = MODELS.build(loaded.model).generator
-    load_weights(net, checkpoint, trust=trust)
-    return pack_weights(net)
+    return pack_weights(build_model(load_config(config), checkpoint, trust_checkpoint=trust).generator)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import DefaultScope
 
 from vsrq.apis.comparison import luma_scores
-from vsrq.apis.config import expect_checkpoint, load_config, require_file
+from vsrq.apis.config import load_config, require_file
+from vsrq.apis.exporting import build_model
 from vsrq.benchmark.clips import SCORED
 from vsrq.benchmark.residual import Benchmark, fast, run_and_count
 from vsrq.benchmark.residual_settings import SETTINGS
@@ -26,8 +26,7 @@ from vsrq.benchmark.tables import known, write
 from vsrq.datasets import matlab_resize, to_uint8
 from vsrq.errors import ConfigError
 from vsrq.evaluation.temporal import warping_error
-from vsrq.models import FloatVSR, load_weights
-from vsrq.registry import MODELS
+from vsrq.models import FloatVSR
 
 VERSION = 1  # of the figures: raise it when a change of the method makes kept rows wrong
 NETWORKS = {
@@ -111,12 +110,7 @@ def _model(benchmark: Benchmark, network: str, setting: str) -> FloatVSR:
     if setting not in TUNED:
         return benchmark.build(SETTINGS[setting])
     config, weights = TUNED[setting][network]
-    loaded = load_config(config)
-    expect_checkpoint(loaded)
-    with DefaultScope.overwrite_default_scope("vsrq"):
-        model = MODELS.build(loaded.model)
-    load_weights(model.generator, weights)
-    return fast(model)
+    return fast(build_model(load_config(config), weights))
 
 
 def _row(benchmark: Benchmark, model: Any, clip: str) -> dict[str, Any]:
