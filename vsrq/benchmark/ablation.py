@@ -12,13 +12,14 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vsrq.apis import train
 from vsrq.apis.config import load_config
@@ -43,13 +44,13 @@ class Recipe:
         name: As it appears in the table.
         weight: Settings of the weight quantizers beside their bits.
         act: The same of the activations.
-        losses: Distillation losses; ``None`` for the experiment's, an empty list for the ground truth alone.
+        losses: Distillation losses; ``None`` for the experiment's, an empty tuple for the ground truth alone.
     """
 
     name: str
     weight: Mapping[str, Any]
     act: Mapping[str, Any]
-    losses: tuple[Mapping[str, Any], ...] | None = field(default=None)
+    losses: tuple[Mapping[str, Any], ...] | None = None
 
     def options(self, bits: int) -> dict[str, Any]:
         """Return what the recipe changes in the config of the experiment."""
@@ -151,6 +152,12 @@ class Scorer:
         self.cache = RowCache(Path(args.work_dir) / "rows")
         self._loaded: dict[str, tuple[Tensor, Tensor, list[Motion]]] = {}
 
+    @cached_property
+    def _flow(self) -> nn.Module:
+        net = BasicVSRNet()
+        load_weights(net, self.args.flow_checkpoint)
+        return net.spynet.eval()
+
     def run(self, recipe: Recipe, seed: int) -> dict[str, Any]:
         """Train a recipe with one seed and score it; the checkpoint is not kept."""
         args = self.args
@@ -176,9 +183,7 @@ class Scorer:
     def _score(self, model: Any, clip: str) -> dict[str, float]:
         if clip not in self._loaded:
             low, high = SCORED[clip].load(data_folders(), self.args.frames, self.args.crop)
-            net = BasicVSRNet()
-            load_weights(net, self.args.flow_checkpoint)
-            self._loaded[clip] = low, high, clip_motion(high, net.spynet.eval())
+            self._loaded[clip] = low, high, clip_motion(high, self._flow)
         low, high, motions = self._loaded[clip]
         output = model.upscale(low[None])[0].clamp(0, 1)
         score = psnr(output * 255, high * 255, convert_to="Y").mean().item()
