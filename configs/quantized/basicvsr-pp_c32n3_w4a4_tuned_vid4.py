@@ -6,12 +6,13 @@ _base_ = [
     "../_base_/schedules/tuned_cpu.py",
     "../_base_/quant/tuned_w4a4.py",
 ]
+clipped = [dict(pattern=trunk, act=dict(observer=dict(type="MSE"))) for trunk in _base_.trunks_pp]
 model = dict(
     _delete_=True,
     type="QuantizedVSR",
     architecture=_base_.model | dict(pixel_loss=dict(type="CharbonnierLoss", loss_weight=0.0)),
     float_checkpoint="weights/basicvsr_pp_c32n3.safetensors",
-    quant=_base_.tuned_quant,
+    quant=_base_.tuned_quant | dict(rules=[*_base_.quant_rules, *clipped]),
     distill=_base_.tuned_distill,
 )
 val_dataloader = None

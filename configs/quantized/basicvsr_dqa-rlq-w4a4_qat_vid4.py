@@ -7,5 +7,5 @@ optim_wrapper = dict(paramwise_cfg=dict(custom_keys={"shortcut": dict(lr_mult=10
 custom_hooks = [
     dict(type="CalibrationHook", max_clips=8),
     dict(type="DepthHook", begin=600),
-    dict(type="FreezeHook", begin=1600, iters=None, freeze=["*quantizer.factor"]),
+    dict(type="FreezeHook", begin=1600, iters=None, freeze=["*quantizer*.factor"]),
 ]

@@ -19,5 +19,5 @@ optim_wrapper = dict(paramwise_cfg=dict(custom_keys={"bit_policy": dict(lr_mult=
 custom_hooks = [
     dict(type="CalibrationHook", max_clips=8),
     dict(type="PolicyHook", start=5.0, end=0.5),
-    dict(type="FreezeHook", begin=1600, iters=None, freeze=["*quantizer.factor"]),
+    dict(type="FreezeHook", begin=1600, iters=None, freeze=["*quantizer*.factor"]),
 ]

@@ -19,6 +19,6 @@ model = dict(
 )
 custom_hooks = [
     dict(type="CalibrationHook", max_clips=8),
-    dict(type="FreezeHook", begin=1600, iters=None, freeze=["*quantizer.factor"]),
+    dict(type="FreezeHook", begin=1600, iters=None, freeze=["*quantizer*.factor"]),
     dict(type="DistillationHook"),
 ]

@@ -7,10 +7,11 @@ _base_ = [
     "../_base_/quant/basicvsr_rules.py",
     "../_base_/default_runtime.py",
 ]
+clipped = [dict(pattern=trunk, act=dict(type="MSE")) for trunk in _base_.trunks]
 model = dict(
     _delete_=True,
     type="QuantizedVSR",
     architecture=_base_.model,
     float_checkpoint="data/weights/BasicVSR_Vimeo90K_BIx4.pth",
-    quant=dict(weight=dict(bits=4), act=dict(bits=4), rules=_base_.quant_rules),
+    quant=dict(weight=dict(bits=4), act=dict(bits=4), rules=[*_base_.quant_rules, *clipped]),
 )

@@ -19,6 +19,6 @@ train_cfg = dict(max_iters=4, val_interval=4)
 param_scheduler = dict(periods=[4])
 custom_hooks = [
     dict(type="CalibrationHook", max_clips=2),
-    dict(type="FreezeHook", begin=3, iters=None, freeze=["*quantizer.factor"]),
+    dict(type="FreezeHook", begin=3, iters=None, freeze=["*quantizer*.factor"]),
 ]
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))

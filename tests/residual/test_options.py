@@ -33,7 +33,7 @@ def options_of(model, clip, **settings):
 
 def test_the_mode_follows_the_statistics():
     model = StillAndMoving()
-    options = options_of(model, frames())
+    options = options_of(model, frames(), act=dict(type="MSE"))  # of frames and residuals alike
     chosen = allocate(options, 16)
     assert chosen["still"].mode == "residual"
     by_mode = lambda name, bits: {o.mode: o.noise for o in options[name] if o.act_bits == bits}  # noqa: E731

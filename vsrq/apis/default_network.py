@@ -13,11 +13,12 @@ from vsrq.demo.run import ARCHITECTURE, WEIGHTS
 from vsrq.demo.settings import FLOW_RULES
 from vsrq.models import QuantizedVSR
 from vsrq.quant import calibrate
+from vsrq.quant.prepare import DEFAULT_ACT
 
 # Real frames of three clips: a street scene, an animation and a talking head; low resolution as given, and reduced.
 _CLIPS = (("bikes.mp4", 60, 4, True), ("bigbuckbunny.mp4", 20, 3, True), ("carphone_pristine.mp4", 30, 4, False))
 _CROP = 512
-CALIBRATION = repr((_CLIPS, _CROP, FLOW_RULES))
+CALIBRATION = repr((_CLIPS, _CROP, FLOW_RULES, DEFAULT_ACT))
 
 
 def calibrated(data: Path) -> QuantizedVSR:

@@ -67,7 +67,7 @@ class Recipe:
     def learned(self) -> list[str]:
         """Return globs over the names of what its quantizers learn of their grids."""
         settings = resolve(self.weight, "weight"), resolve(self.act, "act")
-        names = {"*quantizer.factor": "learn", "*quantizer.offset": "learn_offset"}
+        names = {"*quantizer*.factor": "learn", "*quantizer*.offset": "learn_offset"}
         return [pattern for pattern, key in names.items() if any(one.get(key) for one in settings)]
 
 

@@ -58,6 +58,8 @@ FLOW_RULES = [
     dict(pattern="spynet.basic_module.[01].*", quantize=False),
     dict(pattern="spynet.*", weight=dict(bits=8), act=dict(bits=8)),
 ]
+# below 6 bit it pays to clip inside residual blocks, where an identity runs beside the layer, and nowhere else
+CLIPPED_TRUNKS = dict(pattern="*_resblocks.main.2.*", act=dict(type="MSE"))
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Recipe:
 
     def model_config(self) -> dict[str, Any]:
         """Return ``quant`` and ``residual`` of a :class:`vsrq.models.QuantizedVSR`."""
-        quant = dict(weight=dict(bits=self.bits), act=dict(bits=self.bits), rules=FLOW_RULES)
+        rules = [*FLOW_RULES, *([CLIPPED_TRUNKS] if self.bits < 6 else [])]
+        quant = dict(weight=dict(bits=self.bits), act=dict(bits=self.bits), rules=rules)
         if self.residual is None:
             return dict(quant=quant)
         return dict(quant=quant, residual={**self.residual, "rules": [dict(pattern="spynet.*", residual=False)]})

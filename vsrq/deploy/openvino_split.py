@@ -75,7 +75,7 @@ def _split(convolution: ov.Node) -> bool:
     parts = sorted((part.start, part.stop, i) for i, part in enumerate(slices) if part is not None)
     if any(before[1] > after[0] for before, after in itertools.pairwise(parts)):
         return False  # channels that are read twice would be computed twice
-    weights = [_rows(convolution.input_value(1), start, stop) for start, stop, _ in parts]
+    weights = [weight_rows(convolution.input_value(1), np.arange(start, stop)) for start, stop, _ in parts]
     if any(weight is None for weight in weights):
         return False
     settings = convolution.get_attributes()
@@ -97,18 +97,18 @@ def _split(convolution: ov.Node) -> bool:
     return True
 
 
-def _rows(output: ov.Output, start: int, stop: int) -> ov.Output | None:
-    """Return the same computation for the output channels ``start`` to ``stop`` of a weight only.
+def weight_rows(output: ov.Output, rows: np.ndarray) -> ov.Output | None:
+    """Return the same computation for some output channels of a weight only, in the given order.
 
     None where a weight is computed otherwise than by dequantizing or fake quantizing a constant.
     """
     node = output.get_node()
     kind = node.get_type_name()
     if kind == "Constant":
-        return _constant_rows(node, start, stop)
+        return _constant_rows(node, rows)
     if kind not in ("Convert", "Subtract", "Multiply", "FakeQuantize"):
         return None
-    inputs: list[Any] = [_rows(value, start, stop) for value in node.input_values()]
+    inputs: list[Any] = [weight_rows(value, rows) for value in node.input_values()]
     if any(value is None for value in inputs):
         return None
     if kind == "Convert":
@@ -120,10 +120,10 @@ def _rows(output: ov.Output, start: int, stop: int) -> ov.Output | None:
     return ops.fake_quantize(*inputs, node.get_attributes()["levels"]).output(0)
 
 
-def _constant_rows(node: ov.Node, start: int, stop: int) -> ov.Output:
+def _constant_rows(node: ov.Node, rows: np.ndarray) -> ov.Output:
     shape = node.get_output_shape(0)
     if len(shape) == 0 or shape[0] == 1:
         return node.output(0)
     kind = node.get_element_type()
     values = node.get_data(dtype=np.int32 if kind in (ov.Type.i4, ov.Type.u4) else None)
-    return ops.constant(values[start:stop].copy(), dtype=kind).output(0)
+    return ops.constant(values[rows].copy(), dtype=kind).output(0)

@@ -28,7 +28,7 @@ class FreezeHook(Hook):
         freeze: Glob patterns over parameter names; what matches is frozen.
         train_only: Glob patterns over parameter names; everything else is frozen.
         begin: First iteration of the freezing; above 0 for what is to settle at the end, such as the steps of
-            quantizers (``'*quantizer.factor'``).
+            quantizers (``'*quantizer*.factor'``).
 
     Raises:
         ConfigError: Unless exactly one of ``freeze`` and ``train_only`` is given, ``iters`` is positive, ``begin`` is

@@ -12,6 +12,7 @@ from torch import Tensor
 from vsrq.models.spynet import SPyNet
 from vsrq.models.stepwise import StepwiseVSR, check_clip, clip_flows, is_mirror_extended
 from vsrq.ops.warp import flow_warp
+from vsrq.quant.grouped import declare_parts
 from vsrq.registry import MODELS
 
 
@@ -51,6 +52,8 @@ class BasicVSRNet(StepwiseVSR, MMagicBasicVSRNet):
     def __init__(self, mid_channels: int = 64, num_blocks: int = 30, spynet_pretrained: str | None = None):
         super().__init__(mid_channels, num_blocks)
         self.spynet = SPyNet(pretrained=spynet_pretrained)
+        for blocks in (self.backward_resblocks, self.forward_resblocks):
+            declare_parts(blocks.main[0], 3, mid_channels)  # a frame in [0, 1] and features
 
     def forward(self, clip: Tensor) -> Tensor:
         """Upscale every frame; see :meth:`StepwiseVSR.upscale`."""

@@ -18,6 +18,7 @@ from vsrq.models.padding import pad_clip
 from vsrq.models.spynet import SPyNet
 from vsrq.models.stepwise import StepwiseVSR, check_clip, clip_flows, is_mirror_extended
 from vsrq.ops.warp import flow_warp
+from vsrq.quant.grouped import declare_parts
 from vsrq.registry import MODELS
 
 _MIN_FLOW_SIZE = 64  # the size the network is designed for; mmagic refuses less
@@ -228,5 +229,6 @@ def _alignment(channels: int, groups: int) -> DeformConv2d:
     hidden: list[Any] = []
     for c_in in (3 * channels + 4, channels, channels):  # two warped features, the current one, two flows
         hidden += [conv(c_in, channels), nn.LeakyReLU(0.1, inplace=True)]
+    declare_parts(hidden[0], 3 * channels, 4)
     conv_offset = nn.Sequential(*hidden, conv(channels, 27 * groups))
     return DeformConv2d(2 * channels, channels, 3, padding=1, deform_groups=groups, conv_offset=conv_offset)

@@ -7,7 +7,8 @@ names, so that a float checkpoint loads into a quantized network.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import reduce
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from vsrq.errors import ConfigError
 from vsrq.ops.partial_conv import PartialConv2d, part_of
 from vsrq.quant.adaptive import AdaptiveQuantizer
 from vsrq.quant.autograd import fake_quantized_conv2d
+from vsrq.quant.functional import is_exporting
+from vsrq.quant.grouped import ActQuantizer, GroupedQuantizer
 from vsrq.quant.presets import resolve
 from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
 from vsrq.quant.recorder import Call, Kind, is_recording, record
@@ -31,21 +34,37 @@ class QuantLayer(nn.Module):
     Attributes:
         weight_quantizer: Per output channel unless configured otherwise.
         act_quantizer: Of the layer's input.
+        input_parts: Channels of the tensors that the input is a concatenation of; see
+            :func:`vsrq.quant.grouped.declare_parts`.
     """
 
+    input_parts: tuple[int, ...] | None = None
     weight: Any  # a parameter; nn.Conv2d and nn.Linear declare it differently
     bias: Any
     weight_quantizer: WeightQuantizer
-    act_quantizer: UniformQuantizer
+    act_quantizer: ActQuantizer
 
     def add_quantizers(self, weight: QuantizerConfig, act: QuantizerConfig) -> None:
-        """Attach the quantizers described by two configs (see :func:`weight_quantizer`)."""
+        """Attach the quantizers described by two configs (see :func:`weight_quantizer`).
+
+        Raises:
+            ConfigError: A config is wrong, or ``input_parts`` are not parts of the input.
+        """
+        self._check_parts()
         self.weight_quantizer = weight_quantizer(weight, self.weight)
-        self.act_quantizer = act_quantizer(act, self.input_channels()).to(self.weight.device)
+        self.act_quantizer = act_quantizer(act, self.input_channels(), self.input_parts).to(self.weight.device)
 
     def input_channels(self) -> tuple[int, ...]:
         """Shape that broadcasts one value per input channel over the layer's input."""
         raise NotImplementedError
+
+    def _check_parts(self) -> None:
+        channels, groups = max(self.input_channels()), getattr(self, "groups", 1)
+        if self.input_parts is not None and (sum(self.input_parts) != channels or groups > 1):
+            raise ConfigError(
+                f"parts of {self.input_parts} channels do not make up the {channels} input channels of one group "
+                f"(groups={groups}); correct declare_parts()."
+            )
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """Apply the layer's linear map with ``weight`` and without the bias."""
@@ -89,7 +108,7 @@ def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> WeightQuantizer
         weight: The weight.
     """
     settings = resolve(config, "weight")
-    for key in ("shift", "dynamic", "adaptive"):
+    for key in ("shift", "dynamic", "adaptive", "per_part"):
         if settings.pop(key, False):
             raise ConfigError(f"{key}=True is for activations only; remove it from the weight's settings.")
     kind = NestedQuantizer if settings.pop("policy", False) else WeightQuantizer
@@ -100,13 +119,17 @@ def weight_quantizer(config: QuantizerConfig, weight: Tensor) -> WeightQuantizer
     return kind(**settings, num_channels=size).to(weight.device)
 
 
-def act_quantizer(config: QuantizerConfig, input_channels: tuple[int, ...] | None) -> UniformQuantizer:
+def act_quantizer(
+    config: QuantizerConfig, input_channels: tuple[int, ...] | None, parts: tuple[int, ...] | None = None
+) -> ActQuantizer:
     """Build an activation quantizer.
 
     Args:
         config: See :func:`vsrq.quant.presets.resolve`.
         input_channels: Shape of a learned shift, see :meth:`QuantLayer.input_channels`; ``None`` if what is quantized
             must keep its zero.
+        parts: Channels of the tensors that are concatenated. With ``per_part=True``, the default, each gets a grid of
+            its own, unless its bits follow the clip or a policy.
     """
     settings = resolve(config, "act")
     if settings.pop("axis", None) is not None:
@@ -115,11 +138,15 @@ def act_quantizer(config: QuantizerConfig, input_channels: tuple[int, ...] | Non
     if shift and input_channels is None:
         raise ConfigError("a residual must keep its zero, so it cannot be shifted; set shift=False or type='LSQ'.")
     adaptive, policy = settings.pop("adaptive", False), settings.pop("policy", False)
+    per_part = settings.pop("per_part")
     if (adaptive or policy) and input_channels is None:
         raise ConfigError("the bits of residuals do not adapt; set adaptive=False and policy=False.")
     if adaptive and policy:
         raise ConfigError("the bits of an activation follow adaptive or policy, not both; set one of them to False.")
     kind = AdaptiveQuantizer if adaptive else SwitchableQuantizer if policy else UniformQuantizer
+    if parts is not None and per_part and kind is UniformQuantizer:
+        shapes = [(1, size, 1, 1) if shift else None for size in parts]
+        return GroupedQuantizer([UniformQuantizer(**settings, shift_shape=shape) for shape in shapes], parts)
     return kind(**settings, shift_shape=input_channels if shift else None)
 
 
@@ -163,14 +190,22 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
         return y
 
     def _quantized_conv(self, x: Tensor, shift: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
+        quantizer = self.act_quantizer
+        if isinstance(quantizer, GroupedQuantizer) and is_exporting():
+            # integer kernels take one grid each; the sum is the same
+            outputs = (
+                self._conv_forward(part(x[:, own]), weight[:, own], None if own.start else bias)
+                for part, own in quantizer.slices()
+            )
+            return reduce(torch.add, outputs)
         zero_padded = self.padding_mode == "zeros" and not isinstance(self.padding, str)
-        fusible = self.act_quantizer.fusible and self.act_quantizer.observer is None
-        if not (zero_padded and fusible and self.act_quantizer.trains(x)):
+        fusible = quantizer.fusible and quantizer.observer is None
+        if not (zero_padded and fusible and quantizer.trains(x)):
             shifted = x if shift is None else x + shift
-            return self._conv_forward(self.act_quantizer.quantize(shifted), weight, bias)
+            return self._conv_forward(quantizer.quantize(shifted), weight, bias)
         return fake_quantized_conv2d(
             x,
-            self.act_quantizer.grid(x),
+            cast(UniformQuantizer, quantizer).grid(x),
             weight,
             bias,
             shift=shift,
@@ -287,6 +322,7 @@ def _take_over(new: Any, layer: nn.Module, weight: QuantizerConfig, act: Quantiz
     new.weight, new.bias = layer.weight, layer.bias
     for name, child in layer.named_children():
         new.add_module(name, child)
+    new.input_parts = getattr(layer, "input_parts", None)
     new.add_quantizers(weight, act)
     return new.train(layer.training)
 

@@ -17,7 +17,8 @@ from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
 from vsrq.quant.rules import Rule, RuleBook, first_match, merge
 
 DEFAULT_WEIGHT: dict[str, Any] = dict(type="MSE", bits=8)
-DEFAULT_ACT: dict[str, Any] = dict(type="MSE", bits=8)
+# not MSE: later layers see a clipped activation as structure, see docs/quantization.md
+DEFAULT_ACT: dict[str, Any] = dict(type="MinMax", bits=8)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def prepare(
         model: Float network, changed in place.
         weight: Config of the weight quantizers: ``type`` (see ``vsrq.quant.presets``; MSE by default), ``bits`` (8)
             and any other setting. Symmetric and per output channel unless the type says otherwise.
-        act: The same of the activation quantizers; affine and per tensor unless the type says otherwise.
+        act: The same of the activation quantizers (MinMax by default); affine and per tensor unless the type says
+            otherwise.
         rules: Mappings with ``pattern`` and any of ``weight``, ``act``, ``quantize``; the first match wins.
         roles: Glob patterns over layer names to the role printed in the table.
 

@@ -25,10 +25,11 @@ SETTINGS = (
     "power_of_two",
     "adaptive",
     "policy",
+    "per_part",
 )
 _BASE: dict[Role, Settings] = {
     "weight": dict(bits=8, symmetric=True, signed=True, axis=0),
-    "act": dict(bits=8, symmetric=False),
+    "act": dict(bits=8, symmetric=False, per_part=True),
 }
 _TENSOR = dict(symmetric=True, axis=None)
 _LSQ = dict(_TENSOR, observer=dict(type="MeanAbs"), learn="step")

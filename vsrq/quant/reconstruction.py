@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from vsrq.errors import CalibrationError, ConfigError
 from vsrq.quant.adaround import SoftRounding
+from vsrq.quant.grouped import grids
 from vsrq.quant.layers import QuantLayer
 from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
 from vsrq.quant.rules import first_match
@@ -171,7 +172,7 @@ def _learning(block: nn.Module, *, steps: bool) -> Iterator[tuple[list[SoftRound
     roundings: dict[Any, Any] = {
         layer: layer.weight_quantizer for layer in layers if layer.weight_quantizer.bits != FLOAT_BITS
     }
-    quantizers = [layer.act_quantizer for layer in layers if steps and _can_learn(layer.act_quantizer)]
+    quantizers = [q for layer in layers for q in grids(layer.act_quantizer) if steps and _can_learn(q)]
     for layer, quantizer in roundings.items():
         layer.weight_quantizer = SoftRounding(quantizer, layer.weight)
     for quantizer in quantizers:

@@ -10,9 +10,9 @@ from torch import nn
 
 from vsrq.errors import ConfigError, check_keys
 from vsrq.quant.calibratable import name_calibratables
+from vsrq.quant.grouped import ActQuantizer
 from vsrq.quant.layers import QuantLayer, act_quantizer
-from vsrq.quant.prepare import DEFAULT_ACT, DEFAULT_WEIGHT, check_recipe, swap_layers
-from vsrq.quant.quantizer import UniformQuantizer
+from vsrq.quant.prepare import DEFAULT_WEIGHT, check_recipe, swap_layers
 from vsrq.quant.rules import Rule, RuleBook, merge
 from vsrq.residual.coding import Coding, Loop, Reference, check_choice
 from vsrq.residual.layers import RESIDUAL_LAYERS, Recipe, ResidualConv2d, ResidualLayer
@@ -24,7 +24,7 @@ from vsrq.residual.triggers import KeyTrigger
 
 DEFAULTS: dict[str, Any] = dict(
     weight=DEFAULT_WEIGHT,
-    act=DEFAULT_ACT,
+    act=dict(type="MSE", bits=8),  # what a residual clips, the next ones make up for
     reference="prev",
     loop="closed",
     coefficient="calibrated",
@@ -78,7 +78,7 @@ def convert_residual(
     Args:
         model: Network prepared by :func:`vsrq.quant.prepare`, changed in place.
         weight: Config of the residual weight quantizers, with the defaults of ``prepare``.
-        act: Config of the residual quantizers, with the defaults of ``prepare``.
+        act: Config of the residual quantizers: MSE ranges and 8 bit by default, affine and per tensor.
         reference: See :class:`vsrq.residual.Coding`, as for ``loop`` and ``truncate``.
         loop: ``'closed'`` or ``'open'``.
         coefficient: See :class:`vsrq.residual.LeakyPrediction`.
@@ -179,9 +179,9 @@ def _recipe(name: str, layer: QuantLayer, settings: Mapping[str, Any]) -> Recipe
         raise ConfigError(f"layer {name}: {error}") from error
 
 
-def _residual_quantizer(layer: QuantLayer, settings: Mapping[str, Any]) -> UniformQuantizer | TileQuantizer:
+def _residual_quantizer(layer: QuantLayer, settings: Mapping[str, Any]) -> ActQuantizer | TileQuantizer:
     if settings["tiles"] is None:
-        return act_quantizer(settings["act"], None)
+        return act_quantizer(settings["act"], None, layer.input_parts)
     if RESIDUAL_LAYERS[type(layer)] is not ResidualConv2d:
         raise ConfigError("tiles are for convolutions only; exclude this layer with a rule that sets tiles=None.")
     return TileQuantizer.build(settings["tiles"], layer.act_quantizer)

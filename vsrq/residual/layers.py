@@ -19,8 +19,9 @@ from torch import Tensor
 
 from vsrq.ops.partial_conv import part_of
 from vsrq.quant.functional import is_exporting
+from vsrq.quant.grouped import ActQuantizer
 from vsrq.quant.layers import QuantConv2d, QuantLayer, QuantLinear, weight_quantizer
-from vsrq.quant.quantizer import UniformQuantizer, WeightQuantizer
+from vsrq.quant.quantizer import WeightQuantizer
 from vsrq.quant.recorder import is_recording
 from vsrq.residual.coding import Coding
 from vsrq.residual.listen import current_listener
@@ -47,7 +48,7 @@ class Recipe:
     """
 
     weight: dict[str, Any]
-    act: UniformQuantizer | TileQuantizer
+    act: ActQuantizer | TileQuantizer
     prediction: LeakyPrediction
     schedule: KeyFrameSchedule
     trigger: KeyTrigger | None
@@ -71,7 +72,7 @@ class ResidualLayer(QuantLayer):
     """
 
     residual_weight_quantizer: WeightQuantizer
-    residual_act_quantizer: UniformQuantizer | TileQuantizer
+    residual_act_quantizer: ActQuantizer | TileQuantizer
     prediction: LeakyPrediction
     schedule: KeyFrameSchedule
     trigger: KeyTrigger | None

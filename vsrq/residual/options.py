@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, Literal, cast
 
 import torch
@@ -22,6 +23,7 @@ from vsrq.quant.allocate import Option
 from vsrq.quant.calibrate import calibrate
 from vsrq.quant.layers import QUANT_LAYERS
 from vsrq.quant.prepare import prepare
+from vsrq.quant.quantizer import FLOAT_BITS
 from vsrq.residual.call_site import current_call_site
 from vsrq.residual.convert import convert_residual
 from vsrq.residual.layers import RESIDUAL_LAYERS
@@ -80,7 +82,9 @@ def measure_options(
     seen = _watch(layers, run)
     configs = {"weight": dict(weight or {}), "act": dict(act or {})}
     return {
-        name: [_try(layers[name], found, mode, pair, configs, dict(residual or {})) for mode in modes for pair in bits]
+        name: [
+            option for mode in modes for option in _options(layers[name], found, mode, bits, configs, residual or {})
+        ]
         for name, found in seen.items()
     }
 
@@ -124,35 +128,50 @@ def _hooks(layers: Mapping[str, nn.Module], hook: Callable[[str], Callable[..., 
             handle.remove()
 
 
+def _options(
+    layer: nn.Module,
+    seen: _Seen,
+    mode: Mode,
+    bits: Iterable[tuple[int, int]],
+    configs: Mapping[str, dict[str, Any]],
+    residual: Mapping[str, Any],
+) -> list[Option]:
+    """Return the options of one layer in one mode.
+
+    Errors of weight and activation are independent, so that their powers add: each width is tried once.
+    """
+    noise = cache(lambda *pair: _noise(layer, seen, mode, pair, configs, residual))
+    return [
+        Option(mode, w, a, cost=seen.macs * w * a, noise=noise(w, FLOAT_BITS) + noise(FLOAT_BITS, a)) for w, a in bits
+    ]
+
+
 @torch.no_grad()
-def _try(
+def _noise(
     layer: nn.Module,
     seen: _Seen,
     mode: Mode,
     bits: tuple[int, int],
     configs: Mapping[str, dict[str, Any]],
-    residual: dict[str, Any],
-) -> Option:
-    """Quantize a copy of one layer and run it alone on what it saw."""
+    residual: Mapping[str, Any],
+) -> float:
+    """Quantize a copy of one layer, run it alone on what it saw, and weigh its error by the output's reaction."""
     alone = nn.Sequential(copy.deepcopy(layer)).eval()
     weight, act = ({**configs[key], "bits": width} for key, width in zip(("weight", "act"), bits, strict=True))
     prepare(alone, weight=weight, act=act)
     if mode == "residual":
         convert_residual(alone, **{"weight": weight, "act": act, **residual})
 
-    def run() -> tuple[float, float]:
-        error = values = 0.0
+    def run() -> float:
+        error = 0.0
         for site, inputs in seen.inputs.items():
             arguments = [slice(*cast(tuple, site[-1]))] if site[-1] else []
             with temporal(alone, TemporalState()):
                 for x in inputs:
                     difference = alone[0](x, *arguments) - layer(x, *arguments)
                     error += difference.square().sum().item()
-                    values += difference.numel()
-        return error, values
+        return error
 
     calibrate(alone, run, passes=2 if mode == "residual" else 1)
-    error, values = run()
     # gain is the mean squared reaction per value and call, summed over calls
-    noise = error / values * seen.gain * values / sum(map(len, seen.inputs.values()))
-    return Option(mode, *bits, cost=seen.macs * bits[0] * bits[1], noise=noise)
+    return run() * seen.gain / sum(map(len, seen.inputs.values()))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vsrq.errors import ConfigError
 from vsrq.quant.autograd import straight_through
-from vsrq.quant.quantizer import FLOAT_BITS, QParams, UniformQuantizer
+from vsrq.quant.grouped import ActQuantizer
+from vsrq.quant.quantizer import FLOAT_BITS, QParams
 from vsrq.residual.coding import check_choice
 
 InputForm = Literal["float32", "float16", "uint8"]
@@ -42,14 +43,14 @@ class Storage:
         check_choice("storage input", self.input, get_args(InputForm))
         check_choice("storage output", self.output, get_args(OutputForm))
 
-    def check(self, quantizer: UniformQuantizer) -> None:
+    def check(self, quantizer: ActQuantizer) -> None:
         """Raise :class:`ConfigError` if inputs on the grid of ``quantizer`` cannot be kept in this form."""
         if self.input == "uint8" and (quantizer.bits == FLOAT_BITS or quantizer.dynamic):
             raise ConfigError(
                 "storage input 'uint8' needs a calibrated activation grid of 2 to 8 bit; use 'float16' or 'float32'."
             )
 
-    def pack_input(self, x: Tensor, quantizer: UniformQuantizer) -> Tensor:
+    def pack_input(self, x: Tensor, quantizer: ActQuantizer) -> Tensor:
         """Return a reconstructed input in the form it is kept in; with gradients as floats that hold its values."""
         if self.input == "uint8":
             grid = refined_grid(quantizer)
@@ -59,7 +60,7 @@ class Storage:
             return straight_through(x, (codes - grid.zero_point) * grid.scale)
         return _pack(x, self.input)
 
-    def unpack_input(self, stored: Tensor, quantizer: UniformQuantizer, dtype: torch.dtype) -> Tensor:
+    def unpack_input(self, stored: Tensor, quantizer: ActQuantizer, dtype: torch.dtype) -> Tensor:
         """Return the input a layer predicts from."""
         if stored.dtype == torch.uint8:
             grid = refined_grid(quantizer)
@@ -78,7 +79,7 @@ def _pack(x: Tensor, form: str) -> Tensor:
     return x.clamp(-limit, limit).half()
 
 
-def refined_grid(quantizer: UniformQuantizer) -> QParams:
+def refined_grid(quantizer: ActQuantizer) -> QParams:
     """Return an unsigned 8-bit grid that contains every point of a quantizer's grid.
 
     Each step is divided into equal ones. Below 8 bit a half of the codes lies beyond the quantizer's range, for a

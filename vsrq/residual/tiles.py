@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from vsrq.errors import ConfigError, check_keys
 from vsrq.quant.autograd import straight_through
-from vsrq.quant.quantizer import FLOAT_BITS, QParams, UniformQuantizer
+from vsrq.quant.grouped import ActQuantizer
+from vsrq.quant.quantizer import FLOAT_BITS, QParams
 
 _ALLOWED_LEVELS = (0, *range(2, 9))
 _SLACK = 2.0  # clipping may add as much error as rounding to the common step does
@@ -43,7 +44,7 @@ class TileQuantizer(nn.Module):
 
     def __init__(
         self,
-        frame: UniformQuantizer,
+        frame: ActQuantizer,
         *,
         size: int = 8,
         levels: Sequence[int] = (0, 2, 4, 8),
@@ -67,7 +68,7 @@ class TileQuantizer(nn.Module):
         self.register_buffer("coarseness", torch.tensor(float(coarseness)))
 
     @classmethod
-    def build(cls, config: Mapping[str, Any], frame: UniformQuantizer) -> TileQuantizer:
+    def build(cls, config: Mapping[str, Any], frame: ActQuantizer) -> TileQuantizer:
         """Build the quantizer that ``dict(size=..., levels=..., coarseness=...)`` describes."""
         check_keys(config, ["size", "levels", "coarseness"], "tiles")
         return cls(frame, **config)

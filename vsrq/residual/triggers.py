@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vsrq.errors import ConfigError, check_keys, did_you_mean
-from vsrq.quant.quantizer import FLOAT_BITS, UniformQuantizer
+from vsrq.quant.grouped import ActQuantizer
+from vsrq.quant.quantizer import FLOAT_BITS
 from vsrq.residual.tiles import TileQuantizer
 
 _BINS = 8  # few, because the past may lie on a grid of 16 values
@@ -31,11 +32,11 @@ class Evidence(NamedTuple):
     x: Tensor
     residual: Tensor
     past: Tensor
-    quantizer: UniformQuantizer | TileQuantizer
+    quantizer: ActQuantizer | TileQuantizer
     drift: Tensor
 
 
-def beyond_grid(x: Tensor, quantizer: UniformQuantizer | TileQuantizer) -> Tensor:
+def beyond_grid(x: Tensor, quantizer: ActQuantizer | TileQuantizer) -> Tensor:
     """Return which values lie beyond the outermost codes by more than half a step: a mask of the shape of ``x``."""
     if quantizer.bits == FLOAT_BITS:
         return torch.zeros_like(x, dtype=torch.bool)

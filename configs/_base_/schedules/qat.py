@@ -12,7 +12,7 @@ optim_wrapper = dict(
 param_scheduler = dict(type="CosineRestartLR", by_epoch=False, periods=[max_iters], restart_weights=[1], eta_min=1e-7)
 custom_hooks = [
     dict(type="CalibrationHook", max_clips=8),
-    dict(type="FreezeHook", begin=max_iters - settle, iters=None, freeze=["*quantizer.factor"]),
+    dict(type="FreezeHook", begin=max_iters - settle, iters=None, freeze=["*quantizer*.factor"]),
 ]
 randomness = dict(seed=0)
 auto_scale_lr = dict(enable=False, base_batch_size=1)

@@ -17,7 +17,7 @@ custom_hooks = [
     dict(type="StopAtNaNHook"),
     dict(type="ChannelsLastHook"),
     dict(type="CalibrationHook", max_clips=8),
-    dict(type="FreezeHook", begin=max_iters - settle, iters=None, freeze=["*quantizer.factor", "*quantizer.offset"]),
+    dict(type="FreezeHook", begin=max_iters - settle, iters=None, freeze=["*quantizer*.factor", "*quantizer*.offset"]),
 ]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50, max_keep_ckpts=2))
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="TensorboardVisBackend")])
