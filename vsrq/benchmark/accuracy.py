@@ -36,7 +36,9 @@ NETWORKS = {
 }
 # fine-tuned: experiment and its weights, by setting and network
 TUNED = {
-    "tuned W4A4": {"BasicVSR": ("configs/quantized/basicvsr_w4a4_tuned_vid4.py", "weights/basicvsr_w4a4.safetensors")},
+    "tuned mixed 16": {
+        "BasicVSR": ("configs/quantized/basicvsr_mixed-w4a4_tuned_vid4.py", "weights/basicvsr_mixed_w4a4.safetensors")
+    },
 }
 _BICUBIC = "bicubic"
 _DEFAULT_SETTINGS = ("float", "W8A8", "W6A6", "W4A4", "res W4A4", "frame mixed 16", "res mixed 16")
@@ -145,7 +147,8 @@ def markdown(rows: Mapping[tuple[str, str, str], Mapping[str, Any]], clips: list
     lines += [
         "",
         f"First {args.frames} frames of each clip, {part}, x4 bicubic, scored on the luma of 8-bit frames. "
-        "Post-training quantization, calibrated on other videos; per-channel weights, affine activations, MSE ranges. "
+        "Post-training quantization, calibrated on other videos; weights per channel in MSE ranges, affine activations "
+        "over their extremes (MSE ranges inside residual blocks below 6 bit), one grid per concatenated tensor. "
         "`res`: temporal residuals at the same bits. `mixed`: bits and residuals shared out between layers under a "
         "budget by estimated sensitivity. `tuned`: fine-tuned on other clips. BOPs/MAC are simulated bit operations "
         "without the flow network, which is at 8 bit in all quantized rows.",

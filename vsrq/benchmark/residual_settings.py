@@ -56,7 +56,7 @@ SETTINGS = {
     setting.name: setting
     for setting in (
         Setting("float", "float", 32),
-        *(_frame(bits) for bits in (8, 6, 5, 4, 3)),
+        *(_frame(bits) for bits in (8, 6, 5, 4, 3, 2)),
         *(_leaky(bits) for bits in (6, 5, 4, 3)),
         Setting("ResQ 8/8, 4/4", "ResQ (a = 1)", 8, _both(4, period=KEY_PERIOD, coefficient=1.0)),
         Setting("key 8/8, res 4/4", "residual, 8-bit keys", 8, _both(4, period=KEY_PERIOD)),

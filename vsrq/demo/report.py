@@ -28,7 +28,8 @@ COLUMNS = (
 NOTES = (
     f"{FRAMES} frames per clip, BasicVSR with official REDS weights, x4 bicubic. Post-training quantization, "
     f"calibrated on the {CALIBRATION_FRAMES} frames of the same shot before the scored ones: affine activations, "
-    "per-channel weights, MSE ranges in all rows. `res` rows code temporal residuals (closed loop, leaky prediction).",
+    "per-channel weights, ranges as in docs/quantization.md. `res` rows code temporal residuals (closed loop, leaky "
+    "prediction).",
     "BOPs are simulated bit operations, not time. BOPs/MAC leaves out the flow network, which is at 8 bit in all "
     "quantized rows; GBOPs count everything. Float layers count 32 x 32.",
 )
