@@ -1,4 +1,5 @@
-# basicvsr_w4a4_tuned_vid4.py with the same bit operations shared out between the layers.
+# basicvsr_w4a4_tuned_vid4.py with the same bit operations shared out between the layers, and a grid for each of the
+# tensors that are concatenated. No weights of it are shipped yet.
 _base_ = ["basicvsr_w4a4_tuned_vid4.py", "../_base_/quant/basicvsr_mixed_w4a4.py"]
 shared_out = [
     dict(
@@ -8,4 +9,4 @@ shared_out = [
     )
     for name, bits in _base_.mixed_bits.items()
 ]
-model = dict(quant=dict(rules=[*_base_.quant_rules, *shared_out]))
+model = dict(quant=dict(act=dict(per_part=True), rules=[*_base_.quant_rules, *shared_out]))

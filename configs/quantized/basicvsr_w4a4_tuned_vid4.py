@@ -7,13 +7,13 @@ _base_ = [
     "../_base_/schedules/tuned_cpu.py",
     "../_base_/quant/tuned_w4a4.py",
 ]
-clipped = [dict(pattern=trunk, act=dict(observer=dict(type="MSE"))) for trunk in _base_.trunks]
 model = dict(
     _delete_=True,
     type="QuantizedVSR",
     architecture=_base_.model | dict(pixel_loss=dict(type="CharbonnierLoss", loss_weight=0.0)),
     float_checkpoint="data/weights/BasicVSR_Vimeo90K_BIx4.pth",
-    quant=_base_.tuned_quant | dict(rules=[*_base_.quant_rules, *clipped]),
+    # as the shipped weights were made: one grid for the frame and the features beside it, MSE ranges to start from
+    quant=_base_.tuned_quant | dict(act=dict(type="LSQPlus", bits=4, per_part=False)),
     distill=_base_.tuned_distill,
 )
 val_dataloader = None

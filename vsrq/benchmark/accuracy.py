@@ -36,9 +36,7 @@ NETWORKS = {
 }
 # fine-tuned: experiment and its weights, by setting and network
 TUNED = {
-    "tuned mixed 16": {
-        "BasicVSR": ("configs/quantized/basicvsr_mixed-w4a4_tuned_vid4.py", "weights/basicvsr_mixed_w4a4.safetensors")
-    },
+    "tuned W4A4": {"BasicVSR": ("configs/quantized/basicvsr_w4a4_tuned_vid4.py", "weights/basicvsr_w4a4.safetensors")},
 }
 _BICUBIC = "bicubic"
 _DEFAULT_SETTINGS = ("float", "W8A8", "W6A6", "W4A4", "res W4A4", "frame mixed 16", "res mixed 16")
