@@ -62,7 +62,7 @@ def net():
 def quantized(net, clip, **recipe):
     model = copy.deepcopy(net)
     rules = [dict(pattern="unused.*", quantize=False)]
-    prepare(model, weight=dict(bits=4, **recipe), act=dict(bits=4), rules=rules)
+    prepare(model, weight=dict(bits=4, **recipe), act=dict(type="MSE", bits=4), rules=rules)
     calibrate(model, lambda: model(clip))
     return model
 

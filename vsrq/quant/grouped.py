@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrq.errors import ConfigError
-from vsrq.quant.quantizer import QParams, UniformQuantizer
+from vsrq.quant.quantizer import FLOAT_BITS, QParams, UniformQuantizer
 
 
 def declare_parts(layer: nn.Module, *sizes: int) -> None:
@@ -102,9 +102,9 @@ class GroupedQuantizer(nn.Module):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` without shifting it."""
-        quantized = [part.quantize(x[:, channels]) for part, channels in self.slices()]
-        # float parts return what they were given
-        return x if all(part.bits == 32 for part in self.parts) else torch.cat(quantized, dim=1)
+        if self.bits == FLOAT_BITS:
+            return x
+        return torch.cat([part.quantize(x[:, channels]) for part, channels in self.slices()], dim=1)
 
     def trains(self, x: Tensor) -> bool:
         """Whether quantizing ``x`` now must leave a graph for gradients."""
