@@ -88,7 +88,7 @@ def test_training_runs_at_the_clips_bits(model):
 @torch.no_grad()
 def test_shifts_can_be_switched_off():
     model = build(layers=0, clips=0)
-    plain = QuantizedVSR(architecture("basicvsr"), quant={**QUANT, "act": dict(bits=4)}).eval()
+    plain = QuantizedVSR(architecture("basicvsr"), quant={**QUANT, "act": dict(bits=4, per_part=False)}).eval()
     plain.generator.load_state_dict(model.generator.state_dict(), strict=False)
     for one in (model, plain):
         calibrate(one, lambda one=one: one.upscale(PLAIN))

@@ -76,7 +76,7 @@ def test_every_width_equals_a_plain_network_with_nested_weights(name):
     for bits in WIDTHS if name == "basicvsr" else (4,):
         model.policy.use = bits
         plain = QuantizedVSR(
-            architecture(name), quant={**QUANT, "weight": dict(bits=32), "act": dict(bits=bits)}
+            architecture(name), quant={**QUANT, "weight": dict(bits=32), "act": dict(bits=bits, per_part=False)}
         ).eval()
         plain.generator.load_state_dict(model.generator.state_dict(), strict=False)
         for key, layer in marked_layers(model.generator).items():
@@ -93,7 +93,7 @@ def test_every_width_equals_a_plain_network_with_nested_weights(name):
 
 @torch.no_grad()
 def test_at_the_widest_bits_it_is_the_network_without_a_policy(model):
-    plain = QuantizedVSR(architecture("basicvsr"), quant={**QUANT, "weight": {}, "act": {}}).eval()
+    plain = QuantizedVSR(architecture("basicvsr"), quant={**QUANT, "weight": {}, "act": dict(per_part=False)}).eval()
     plain.generator.load_state_dict(model.generator.state_dict(), strict=False)
     model.policy.use = 8
     assert torch.equal(model.upscale(X), plain.upscale(X))
@@ -235,7 +235,7 @@ def test_a_network_and_its_policy_train_together(model):
     optimizer = torch.optim.Adam([dict(params=network, lr=1e-4), dict(params=model.policy.parameters(), lr=3e-2)])
     x = levels(0.3, 0.6, size=16)
     before, _ = model.cost(x)
-    for _ in range(10):
+    for _ in range(20):
         found = losses(model.train(), x)
         optimizer.zero_grad()
         sum(value for key, value in found.items() if "loss" in key).backward()
