@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +27,7 @@ from vsrq.evaluation.functional import psnr
 from vsrq.evaluation.temporal import Motion, clip_motion, flow_error, warping_error
 from vsrq.models import BasicVSRNet, FloatVSR, QuantizedVSR, load_weights
 from vsrq.quant import calibrate, cost
+from vsrq.quant.rules import first_match
 from vsrq.residual import Option, allocate, allocation_rules, fit_coarseness, measure_options
 
 VERSION = 2  # of the figures: raise it when a change of the method makes kept rows wrong
@@ -179,7 +179,7 @@ class Benchmark:
 
 
 def _in_trunk(net: Any, name: str) -> bool:
-    return any(fnmatchcase(name, f"{trunk}.*") for trunk in net.trunks)
+    return first_match(name, [f"{trunk}.*" for trunk in net.trunks]) is not None
 
 
 def _range(trunk: bool, bits: int) -> str:

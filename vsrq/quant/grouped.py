@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrq.errors import ConfigError
-from vsrq.quant.quantizer import FLOAT_BITS, QParams, UniformQuantizer
+from vsrq.quant.quantizer import FLOAT_BITS, QParams, Redistributed, UniformQuantizer
 
 
 def declare_parts(layer: nn.Module, *sizes: int) -> None:
@@ -26,7 +26,7 @@ def declare_parts(layer: nn.Module, *sizes: int) -> None:
     layer.input_parts = sizes  # type: ignore[assignment]
 
 
-class GroupedQuantizer(nn.Module):
+class GroupedQuantizer(Redistributed):
     """Quantizer of an activation ``(n, c, h, w)`` with one grid per group of channels.
 
     It offers what layers ask of a :class:`vsrq.quant.UniformQuantizer`.
@@ -38,9 +38,6 @@ class GroupedQuantizer(nn.Module):
     Raises:
         ConfigError: The numbers of parts and sizes differ, or a size is below 1.
     """
-
-    fusible = False  # there is no one grid, so that :meth:`UniformQuantizer.grid` has no counterpart
-    parts: nn.ModuleList
 
     def __init__(self, parts: Sequence[UniformQuantizer], sizes: Sequence[int]) -> None:
         super().__init__()
@@ -86,29 +83,16 @@ class GroupedQuantizer(nn.Module):
             width = qmax - qmin
         return QParams(torch.cat(scales)[:, None, None], torch.cat(zero_points)[:, None, None], 0, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shift, quantize and dequantize ``x``; observes it first while calibration is on."""
-        return self.quantize(self.redistribute(x))
-
     def shift_of(self, channels: slice | None) -> Tensor | None:
         """Return the learned shift of RLQ, ``None`` if there is none."""
         shifts = [part.shift for part in self.parts]
         return None if shifts[0] is None else torch.cat(shifts, dim=1)  # type: ignore[arg-type]
-
-    def redistribute(self, x: Tensor, channels: slice | None = None) -> Tensor:
-        """Add the learned shift of RLQ, if there is one."""
-        shift = self.shift_of(channels)
-        return x if shift is None else x + shift
 
     def quantize(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` without shifting it."""
         if self.bits == FLOAT_BITS:
             return x
         return torch.cat([part.quantize(x[:, channels]) for part, channels in self.slices()], dim=1)
-
-    def trains(self, x: Tensor) -> bool:
-        """Whether quantizing ``x`` now must leave a graph for gradients."""
-        return any(part.trains(x) for part in self.parts)  # type: ignore[operator]
 
     def observe(self, x: Tensor) -> None:
         """Take ``x`` into the ranges without quantizing it."""

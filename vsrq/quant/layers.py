@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -199,21 +199,26 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
             )
             return reduce(torch.add, outputs)
         zero_padded = self.padding_mode == "zeros" and not isinstance(self.padding, str)
-        fusible = quantizer.fusible and quantizer.observer is None
-        if not (zero_padded and fusible and quantizer.trains(x)):
-            shifted = x if shift is None else x + shift
-            return self._conv_forward(quantizer.quantize(shifted), weight, bias)
-        return fake_quantized_conv2d(
-            x,
-            cast(UniformQuantizer, quantizer).grid(x),
-            weight,
-            bias,
-            shift=shift,
-            stride=self.stride,
-            padding=self.padding,  # type: ignore[arg-type]
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        if (
+            zero_padded
+            and isinstance(quantizer, UniformQuantizer)
+            and quantizer.fusible
+            and quantizer.observer is None
+            and quantizer.trains(x)
+        ):
+            return fake_quantized_conv2d(
+                x,
+                quantizer.grid(x),
+                weight,
+                bias,
+                shift=shift,
+                stride=self.stride,
+                padding=self.padding,  # type: ignore[arg-type]
+                dilation=self.dilation,
+                groups=self.groups,
+            )
+        shifted = x if shift is None else x + shift
+        return self._conv_forward(quantizer.quantize(shifted), weight, bias)
 
     def input_channels(self) -> tuple[int, ...]:
         """See :meth:`QuantLayer.input_channels`."""

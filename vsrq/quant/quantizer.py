@@ -54,7 +54,28 @@ def rounding_sharpness(rounding: dict[str, Any] | None) -> float:
     return float(sharpness)
 
 
-class UniformQuantizer(Calibratable):
+class Redistributed(nn.Module):
+    """What quantizers share that may shift their input before they quantize it."""
+
+    def shift_of(self, channels: slice | None) -> Tensor | None:
+        """Return the learned shift of RLQ for all or for some channels; ``None`` if there is none."""
+        raise NotImplementedError
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Quantize and dequantize ``x`` without shifting it."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shift, quantize and dequantize ``x``, any shape; observes it first while calibration is on."""
+        return self.quantize(self.redistribute(x))
+
+    def redistribute(self, x: Tensor, channels: slice | None = None) -> Tensor:
+        """Add the learned shift of RLQ, if there is one, to ``x`` or to the part of its channels that ``x`` is."""
+        shift = self.shift_of(channels)
+        return x if shift is None else x + shift
+
+
+class UniformQuantizer(Redistributed, Calibratable):
     """Uniform quantizer of one tensor.
 
     Uncalibrated at birth: run data through it inside :func:`vsrq.quant.calibrate.observing`, or load a
@@ -171,18 +192,9 @@ class UniformQuantizer(Calibratable):
         grid = self._grid(x)
         return QParams(grid.scale, grid.zero_point, grid.qmin, grid.qmax)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shift, quantize and dequantize ``x``, any shape; observes it first while calibration is on."""
-        return self.quantize(self.redistribute(x))
-
     def shift_of(self, channels: slice | None) -> Tensor | None:
         """Return the learned shift of RLQ for all or for some channels; ``None`` if there is none."""
         return self.shift if self.shift is None or channels is None else self.shift[:, channels]
-
-    def redistribute(self, x: Tensor, channels: slice | None = None) -> Tensor:
-        """Add the learned shift of RLQ, if there is one, to ``x`` or to the part of its channels that ``x`` is."""
-        shift = self.shift_of(channels)
-        return x if shift is None else x + shift
 
     def quantize(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` without shifting it."""
