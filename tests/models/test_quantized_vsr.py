@@ -183,3 +183,25 @@ def test_an_architecture_of_another_type_is_refused():
     other = dict(copy.deepcopy(architecture("basicvsr")), type="BasicVSR")
     with pytest.raises(ConfigError, match="must be the config of a FloatVSR, got type 'BasicVSR'"):
         QuantizedVSR(other, quant=FLOAT)
+
+
+@pytest.mark.parametrize("residual", [None, dict(weight=dict(bits=3), act=dict(bits=3))])
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_calibration_on_float_signals_runs_the_float_network(name, residual):
+    reference = float_model(name)
+    model = quantized(name, reference, quant=dict(weight=dict(bits=2), act=dict(bits=2)), residual=residual)
+    seen = []
+    calibrate(model, lambda: seen.append(model.upscale(clip())), passes=2, signals="float")
+    for output in seen:
+        torch.testing.assert_close(output, reference.upscale(clip()), rtol=0, atol=1e-5)
+    assert not torch.allclose(model.upscale(clip()), seen[0], atol=1e-3)  # quantized again
+
+
+def test_unknown_signals_are_refused_and_ranges_kept():
+    model = quantized("basicvsr", quant=dict(rules=rules("basicvsr")))
+    calibrate(model, lambda: model.upscale(clip()))
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ConfigError, match="quantized, float, got 'both'"):
+        calibrate(model, lambda: model.upscale(clip()), signals="both")
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -8,10 +8,12 @@ from mmengine.registry import DefaultScope
 
 from vsrq.apis.comparison import luma_scores
 from vsrq.apis.config import load_config
-from vsrq.benchmark.accuracy import NETWORKS
+from vsrq.apis.exporting import build_model
+from vsrq.benchmark.accuracy import NETWORKS, TUNED
 from vsrq.datasets import matlab_resize, to_uint8
 from vsrq.datasets.clips import load_clip
 from vsrq.models import load_weights, read_state_dict
+from vsrq.quant.calibratable import calibratables
 from vsrq.registry import MODELS
 
 SHIPPED = {name: paths for name, paths in NETWORKS.items() if paths[1].startswith("weights/")}
@@ -48,3 +50,16 @@ def test_weights_beat_bicubic_on_vid4(name, data_root):
         assert ours["SSIM"] > bicubic["SSIM"] + 0.04
         gains.append(ours["PSNR"] - bicubic["PSNR"])
     assert sum(gains) / len(gains) > 0.7
+
+
+@pytest.mark.parametrize(("config", "weights"), [paths["BasicVSR"] for paths in TUNED.values()], ids=list(TUNED))
+def test_tuned_weights_are_small_and_fit_their_config(config, weights):
+    assert Path(weights).stat().st_size < 8 * 2**20
+    settings = load_config(config)
+    settings.model.float_checkpoint = None
+    settings.model.distill = None
+    network = build_model(settings, weights).generator
+    quantizers = [module for _, module in calibratables(network) if module.required]
+    assert len(quantizers) > 250
+    assert all(quantizer.initialized for quantizer in quantizers)
+    assert all(value.isfinite().all() for value in network.state_dict().values())

@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from vsrq.apis import train
 from vsrq.apis.config import load_config
 from vsrq.apis.exporting import build_model
-from vsrq.benchmark.clips import SCORED, data_folders
+from vsrq.benchmark.clips import SCORED, data_folders, flow_network
 from vsrq.benchmark.row_cache import RowCache
 from vsrq.benchmark.tables import known, known_clips, table, write
 from vsrq.errors import ConfigError
 from vsrq.evaluation.functional import psnr
 from vsrq.evaluation.temporal import Motion, clip_motion, warping_error
-from vsrq.models import BasicVSRNet, load_weights
 from vsrq.quant.presets import resolve
 
 VERSION = 1  # of the figures: raise it when a change of the method makes kept rows wrong
@@ -154,9 +153,7 @@ class Scorer:
 
     @cached_property
     def _flow(self) -> nn.Module:
-        net = BasicVSRNet()
-        load_weights(net, self.args.flow_checkpoint)
-        return net.spynet.eval()
+        return flow_network(self.args.flow_checkpoint)
 
     def run(self, recipe: Recipe, seed: int) -> dict[str, Any]:
         """Train a recipe with one seed and score it; the checkpoint is not kept."""

@@ -36,7 +36,10 @@ NETWORKS = {
 }
 # fine-tuned: experiment and its weights, by setting and network
 TUNED = {
-    "tuned W4A4": {"BasicVSR": ("configs/quantized/basicvsr_w4a4_tuned_vid4.py", "weights/basicvsr_w4a4.safetensors")},
+    f"tuned {name}": {
+        "BasicVSR": (f"configs/quantized/basicvsr_{stem}_tuned_vid4.py", f"weights/basicvsr_{stem}.safetensors")
+    }
+    for name, stem in (("W4A4", "w4a4"), ("mixed 36", "mixed-36"), ("mixed 16", "mixed-16"))
 }
 _BICUBIC = "bicubic"
 _DEFAULT_SETTINGS = ("float", "W8A8", "W6A6", "W4A4", "res W4A4", "frame mixed 16", "res mixed 16")

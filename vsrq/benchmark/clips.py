@@ -6,11 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vsrq.datasets.bicubic import matlab_resize
 from vsrq.datasets.clips import load_clip, make_pair
 from vsrq.errors import DataError
+from vsrq.models import BasicVSRNet, load_weights
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,17 @@ def data_folders() -> list[Path]:
     """Return where clips may lie: ``$VSRQ_DATA``, then ``data``."""
     named = os.environ.get("VSRQ_DATA")
     return [*([Path(named)] if named else []), Path("data")]
+
+
+def flow_network(checkpoint: str | Path) -> nn.Module:
+    """Return the optical flow network within BasicVSR's weights, for scores of consistency in time.
+
+    Args:
+        checkpoint: Weights of BasicVSR in any layout vsrq reads.
+
+    Raises:
+        CheckpointError: They are missing, broken or do not fit.
+    """
+    net = BasicVSRNet()
+    load_weights(net, checkpoint)
+    return net.spynet.eval()

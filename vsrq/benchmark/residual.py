@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrq.apis.config import load_config
-from vsrq.benchmark.clips import CALIBRATION, SCORED, data_folders
+from vsrq.benchmark.clips import CALIBRATION, SCORED, data_folders, flow_network
 from vsrq.benchmark.residual_report import write_report
 from vsrq.benchmark.residual_settings import SETTINGS, Setting
 from vsrq.benchmark.row_cache import RowCache
@@ -25,8 +25,9 @@ from vsrq.benchmark.tables import known
 from vsrq.errors import ConfigError
 from vsrq.evaluation.functional import psnr
 from vsrq.evaluation.temporal import Motion, clip_motion, flow_error, warping_error
-from vsrq.models import BasicVSRNet, FloatVSR, QuantizedVSR, load_weights
+from vsrq.models import FloatVSR, QuantizedVSR
 from vsrq.quant import calibrate, cost
+from vsrq.quant.calibrate import Signals
 from vsrq.quant.rules import first_match
 from vsrq.residual import Option, allocate, allocation_rules, fit_coarseness, measure_options
 
@@ -37,6 +38,7 @@ BITS = (
     *((2, 3), (2, 4), (3, 4), (3, 5), (3, 6), (4, 5), (4, 6), (4, 8), (5, 6), (5, 8), (6, 8)),
 )
 _CLIPPED_BELOW = 6  # bits of activations
+_FLOAT_SIGNALS_BELOW = 3  # bits; there the quantized recurrence amplifies its errors, and ranges have no bound
 FLOW = dict(pattern="spynet.*", weight=dict(bits=8), act=dict(bits=8))
 COARSE_FLOW = dict(pattern="spynet.basic_module.[01].*", quantize=False)  # whole layers are zero there
 
@@ -83,9 +85,7 @@ class Benchmark:
     @cached_property
     def flow(self) -> nn.Module:
         """The flow network of the temporal scores."""
-        net = BasicVSRNet()
-        load_weights(net, self.args.flow_checkpoint)
-        return net.spynet.eval()
+        return flow_network(self.args.flow_checkpoint)
 
     @cached_property
     def calibration(self) -> list[Tensor]:
@@ -128,7 +128,8 @@ class Benchmark:
         model = QuantizedVSR(self.architecture, recipe, residual, float_checkpoint=self.args.checkpoint)
         model = fast(model)
         passes = 1 if residual is None else 2
-        calibrate(model, lambda: [model.upscale(clip) for clip in self.calibration], passes=passes)
+        signals: Signals = "float" if setting.bits < _FLOAT_SIGNALS_BELOW else "quantized"
+        calibrate(model, lambda: [model.upscale(clip) for clip in self.calibration], passes=passes, signals=signals)
         if setting.tile_budget is not None:
             clip = self.calibration[0]
             fit_coarseness(model, lambda: model.cost(clip)[0].bops_per_mac(("flow",)), setting.tile_budget)

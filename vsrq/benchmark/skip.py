@@ -21,6 +21,7 @@ from vsrq.apis.export_command import parse_size
 from vsrq.apis.skip_budget import Pair, calibrate_bundle
 from vsrq.benchmark import machine
 from vsrq.benchmark.bundles import Workshop, code_version
+from vsrq.benchmark.clips import flow_network
 from vsrq.benchmark.contestants import CONTESTANTS, REFERENCE, Running, start
 from vsrq.benchmark.networks import GENERATORS, Subject
 from vsrq.benchmark.rounds import Record, in_turn
@@ -31,7 +32,6 @@ from vsrq.deploy.bundle import Bundle
 from vsrq.errors import ConfigError
 from vsrq.evaluation.functional import psnr
 from vsrq.evaluation.temporal import clip_motion, warping_error
-from vsrq.models import BasicVSRNet, load_weights
 from vsrq.residual import SkipPolicy
 from vsrq.runtime import Upscaler
 from vsrq.runtime.skip.picture import write_picture
@@ -166,11 +166,8 @@ class Benchmark:
         return scores
 
     def _flow(self) -> Any:
-        if not Path(self.args.flow_checkpoint).is_file():
-            return None
-        net = BasicVSRNet()
-        load_weights(net, self.args.flow_checkpoint)
-        return net.spynet.eval()
+        path = Path(self.args.flow_checkpoint)
+        return flow_network(path) if path.is_file() else None
 
     def _late(self) -> bool:
         return time.monotonic() > self._deadline

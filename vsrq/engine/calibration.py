@@ -18,6 +18,7 @@ from vsrq.models import QuantizedVSR
 from vsrq.models.depth import FULL
 from vsrq.quant import calibrate
 from vsrq.quant.calibratable import calibratables
+from vsrq.quant.calibrate import Signals
 from vsrq.quant.quantizer import UniformQuantizer
 from vsrq.registry import HOOKS
 
@@ -46,7 +47,7 @@ def load_clips(model: QuantizedVSR, dataloader: DataLoader, max_clips: int) -> l
     return clips
 
 
-def calibrate_on(model: QuantizedVSR, clips: list[Tensor], *, passes: int) -> None:
+def calibrate_on(model: QuantizedVSR, clips: list[Tensor], *, passes: int, signals: Signals = "quantized") -> None:
     """Calibrate all quantizers on clips; all processes end up with the ranges of the first.
 
     A network that runs at less than its full depth is calibrated at both: the full one reaches every quantizer.
@@ -59,7 +60,7 @@ def calibrate_on(model: QuantizedVSR, clips: list[Tensor], *, passes: int) -> No
                 for clip in tqdm(clips, desc="calibrate", disable=None):
                     model.upscale(clip)
 
-    calibrate(model, run, passes=passes)
+    calibrate(model, run, passes=passes, signals=signals)
     share_state(model)
 
 
@@ -80,17 +81,19 @@ class CalibrationHook(Hook):
     Args:
         max_clips: How many batches of the training data to take at most.
         passes: How often to run through them; residual layers want 2.
+        signals: ``'float'`` to take ranges from the float network's signals, see :func:`vsrq.quant.calibrate`.
 
     Raises:
         ConfigError: A value is below 1, or the model is not quantized.
     """
 
-    def __init__(self, *, max_clips: int = 8, passes: int = 1) -> None:
+    def __init__(self, *, max_clips: int = 8, passes: int = 1, signals: Signals = "quantized") -> None:
         for name, value in (("max_clips", max_clips), ("passes", passes)):
             if value < 1:
                 raise ConfigError(f"CalibrationHook: {name} must be 1 or more, got {value}.")
         self.max_clips = max_clips
         self.passes = passes
+        self.signals = signals
 
     def before_train(self, runner: Runner) -> None:
         """Calibrate, unless that was done before."""
@@ -101,4 +104,5 @@ class CalibrationHook(Hook):
             return
         runner.logger.info(f"{missing} of {len(quantizers)} quantizers have no range: calibrating.")
         with rng.preserved():
-            calibrate_on(model, load_clips(model, runner.train_loop.dataloader, self.max_clips), passes=self.passes)
+            clips = load_clips(model, runner.train_loop.dataloader, self.max_clips)
+            calibrate_on(model, clips, passes=self.passes, signals=self.signals)

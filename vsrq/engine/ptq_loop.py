@@ -18,6 +18,7 @@ from vsrq.models import QuantizedVSR
 from vsrq.models.depth import FULL
 from vsrq.models.hidden_state import StateStorage, stored_features
 from vsrq.quant.bias_correction import correct_bias
+from vsrq.quant.calibrate import Signals
 from vsrq.quant.cost import parameter_count, storage_bits
 from vsrq.quant.equalize import equalize
 from vsrq.quant.prepare import float_copy
@@ -36,6 +37,7 @@ class PTQLoop(BaseLoop):
         max_clips: How many batches to take at most.
         passes: How often to run through them. Residual layers want 2: the first pass finds the prediction
             coefficients, the second the residual ranges that belong to them.
+        signals: ``'float'`` to take ranges from the float network's signals, see :func:`vsrq.quant.calibrate`.
         equalize: Pairs of layers to equalise before the calibration, see :func:`vsrq.quant.equalize.equalize`.
         reconstruct: Blocks to fit to the float network after it: ``blocks`` and any of
             :class:`vsrq.quant.reconstruction.Settings`; not for residual layers.
@@ -52,6 +54,7 @@ class PTQLoop(BaseLoop):
         dataloader: DataLoader | dict,
         max_clips: int = 8,
         passes: int = 1,
+        signals: Signals = "quantized",
         equalize: Sequence[Mapping[str, str]] = (),
         reconstruct: Mapping[str, Any] | None = None,
         correct_bias: bool = False,
@@ -62,6 +65,7 @@ class PTQLoop(BaseLoop):
                 raise ConfigError(f"PTQLoop: {name} must be 1 or more, got {value}.")
         self.max_clips = max_clips
         self.passes = passes
+        self.signals = signals
         for pair in equalize:
             check_keys(pair, ["first", "second"], "a pair of equalize")
         self.equalize = equalize
@@ -103,7 +107,7 @@ class PTQLoop(BaseLoop):
             log(f"{equalize(model.generator, self.equalize)} pairs of layers equalised")
         with model.at_depth(FULL):
             reference = float_copy(model.generator) if self.blocks else None
-        calibrate_on(model, clips, passes=self.passes)
+        calibrate_on(model, clips, passes=self.passes, signals=self.signals)
 
         def run(net: nn.Module) -> None:
             _run(net, clips, model.state_storage if net is model.generator else None)

@@ -13,10 +13,12 @@ class Calibratable(nn.Module):
     Attributes:
         name: Where it sits in its network, for messages; see :func:`name_calibratables`.
         required: Whether calibration must reach it; false for what never runs.
+        transparent: Whether it passes on what it observes unchanged; set while calibrating on float signals.
     """
 
     name: str = "(unnamed)"
     required: bool = True
+    transparent: bool = False
 
     def start_observing(self, *, first_pass: bool) -> None:
         """Begin a pass over the calibration clips.

@@ -203,6 +203,8 @@ class UniformQuantizer(Redistributed, Calibratable):
         if self.observer is not None:
             self.observe(x)
             self._refresh()
+        if self.transparent:
+            return x
         if self.trains(x):
             return fake_quantize_with_gradient(x, self.grid(x))
         return fake_quantize(x, *self.qparams(x), axis=self.axis)
