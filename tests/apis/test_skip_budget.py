@@ -7,7 +7,7 @@ import torch
 
 from tests.deploy.nets import float_net, noisy
 from vsrq.apis import export_command, skip_budget
-from vsrq.apis.skip_budget import Pair, calibrate_skip
+from vsrq.apis.skip_budget import Pair, calibrate_skip, measured_break_even
 from vsrq.deploy.torch_backend import TorchSteps
 from vsrq.errors import ConfigError
 from vsrq.residual import SkipPolicy
@@ -38,6 +38,29 @@ def test_the_budget_is_kept_and_a_larger_one_saves_more(source, clips):
     assert found[1].work <= found[0].work < 1
     assert found[1].policy.tolerance >= found[0].policy.tolerance
     assert found[1].policy.tolerance == 16
+
+
+def test_the_break_even_comes_from_windows_that_are_compiled_already(source, clips):
+    policy = SkipPolicy(tolerance=4, halo=8, refresh=None)
+    passes = []
+
+    class Watched(skip_budget.Upscaler):
+        def stream(self, frames):
+            passes.append(self.skip_stats.frames)
+            return super().stream(frames)
+
+    assert measured_break_even(source, clips, policy, **SETTINGS) is None  # too small to be timed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(skip_budget, "_LEAST_TIMED", 1)
+        patch.setattr(skip_budget, "Upscaler", Watched)
+        assert 0 < measured_break_even(source, clips, policy, **SETTINGS) <= 1
+    assert passes == [0, 0]  # the second pass counts alone
+
+
+def test_no_break_even_without_windows(source, clips, monkeypatch):
+    monkeypatch.setattr(skip_budget, "_LEAST_TIMED", 1)
+    still = {name: Pair(clip.low[:1], clip.high[:1]) for name, clip in clips.items()}
+    assert measured_break_even(source, still, SkipPolicy(), **SETTINGS) is None
 
 
 def test_a_budget_that_cannot_be_kept_tells_the_best(source, clips, monkeypatch):

@@ -26,6 +26,7 @@ HALOS = (2, 6, 14)  # see SkipPolicy: with 2 pixels of motion windows reach 4, 8
 FRAMES = 8
 _MARGIN = 0.97  # of the measured break-even: to be wrong by a little must not cost time
 _LEAST_BREAK_EVEN = 0.3
+_LEAST_TIMED = 128 * 128  # pixels of a frame that is large enough to measure the break-even on
 
 
 class Pair(NamedTuple):
@@ -55,14 +56,14 @@ class Trial:
             better.
         skipped: Share of the tiles that were not computed.
         work: Pixels the network saw over those of the dense runtime, weighed by multiplications.
-        break_even: Measured; ``None`` if there was nothing to measure it on.
+        break_even: See :func:`measured_break_even`, of the chosen policy; ``None`` for the others.
     """
 
     policy: SkipPolicy
     loss: float
     skipped: float
     work: float
-    break_even: float | None
+    break_even: float | None = None
 
 
 def calibrate_skip(
@@ -104,7 +105,7 @@ def calibrate_skip(
         stats = upscaler.skip_stats
         if stats is None:  # an upscaler with a policy counts
             raise RuntimeError("skipping was not counted")
-        trial = Trial(policy, max(losses), stats.skip_fraction, stats.work, stats.break_even())
+        trial = Trial(policy, max(losses), stats.skip_fraction, stats.work)
         print_log(
             f"halo {halo}, tolerance {tolerance:g}: {trial.loss:+.3f} dB, {trial.skipped:.0%} of the tiles skipped",
             logger="current",
@@ -130,6 +131,34 @@ def calibrate_skip(
     return min(within, key=lambda trial: (trial.work, trial.policy.tolerance))
 
 
+def measured_break_even(
+    source: StepSource, clips: Mapping[str, Pair], policy: SkipPolicy, **settings: Any
+) -> float | None:
+    """Return the share of the frame from which whole frames are faster; ``None`` if there was nothing to measure it on.
+
+    Small frames are left out: the fixed cost of a call, and not that of a pixel, would decide.
+
+    Args:
+        source: Step graphs.
+        clips: By name; run twice, for the first time a window has a size it has to be compiled.
+        policy: Decides which windows there are.
+        **settings: Of :class:`vsrq.runtime.Upscaler`.
+    """
+    timed = [clip for clip in clips.values() if clip.low[0, ..., 0].size >= _LEAST_TIMED]
+    if not timed:
+        return None
+    upscaler = Upscaler(source, skip=replace(policy, break_even=1.0), **settings)
+    stats = upscaler.skip_stats
+    if stats is None:  # an upscaler with a policy counts
+        raise RuntimeError("skipping was not counted")
+    for _ in range(2):
+        stats.restart()
+        for clip in timed:
+            for _frame in upscaler.stream(clip.low):
+                pass
+    return stats.break_even()
+
+
 def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **settings: Any) -> Trial:
     """Calibrate a bundle and write the policy into its manifest; see :func:`calibrate_skip`.
 
@@ -143,8 +172,10 @@ def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **s
     clips = clips_of(sources)
     found = calibrate_skip(bundle, clips, budget, **settings)
     policy = found.policy
-    if found.break_even is not None:
-        policy = replace(policy, break_even=round(max(_LEAST_BREAK_EVEN, _MARGIN * found.break_even), 2))
+    break_even = measured_break_even(bundle, clips, policy, **settings)
+    if break_even is not None:
+        policy = replace(policy, break_even=round(max(_LEAST_BREAK_EVEN, _MARGIN * break_even), 2))
+    found = replace(found, break_even=break_even)
     content = {**asdict(found), "policy": policy.to_json(), "budget": budget, "clips": list(clips)}
     write_manifest(path, replace(bundle.manifest, skip=content))
     print_log(f"{path}: skips with {policy}, {found.loss:+.3f} dB of {budget:g} dB allowed", logger="current")
