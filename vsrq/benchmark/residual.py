@@ -37,9 +37,10 @@ BITS = (
     *((bits, bits) for bits in (2, 3, 4, 5, 6, 8)),
     *((2, 3), (2, 4), (3, 4), (3, 5), (3, 6), (4, 5), (4, 6), (4, 8), (5, 6), (5, 8), (6, 8)),
 )
-_CLIPPED_BELOW = 6  # bits of activations
-_FLOAT_SIGNALS_BELOW = 3  # bits; there the quantized recurrence amplifies its errors, and ranges have no bound
-FLOW = dict(pattern="spynet.*", weight=dict(bits=8), act=dict(bits=8))
+_CLIPPED_BELOW = 6  # bits of activations in residual blocks
+_ALL_CLIPPED_BELOW = 4  # bits of activations anywhere; over their extremes most values would round to zero
+_FLOAT_SIGNALS_BELOW = 3, 16  # bits, shared-out BOPs/MAC: the quantized recurrence amplifies its errors without bound
+FLOW = dict(pattern="spynet.*", weight=dict(bits=8), act=dict(bits=8, type="MinMax"))
 COARSE_FLOW = dict(pattern="spynet.basic_module.[01].*", quantize=False)  # whole layers are zero there
 
 
@@ -121,14 +122,17 @@ class Benchmark:
         if setting.bits == 32:
             return self.float_net
         quant_rules, residual_rules = self._rules(setting)
-        recipe = dict(weight=dict(bits=setting.bits), act=dict(bits=setting.bits), rules=[*self.fixed, *quant_rules])
+        act = dict(bits=setting.bits, type=_range(False, setting.bits))
+        recipe = dict(weight=dict(bits=setting.bits), act=act, rules=[*self.fixed, *quant_rules])
         residual = None
         if setting.residual is not None:
             residual = dict(setting.residual, rules=[*residual_rules, *self.residual_fixed])
         model = QuantizedVSR(self.architecture, recipe, residual, float_checkpoint=self.args.checkpoint)
         model = fast(model)
         passes = 1 if residual is None else 2
-        signals: Signals = "float" if setting.bits < _FLOAT_SIGNALS_BELOW else "quantized"
+        bits, budget = _FLOAT_SIGNALS_BELOW
+        unstable = setting.bits < bits or (setting.budget is not None and setting.budget < budget)
+        signals: Signals = "float" if unstable else "quantized"
         calibrate(model, lambda: [model.upscale(clip) for clip in self.calibration], passes=passes, signals=signals)
         if setting.tile_budget is not None:
             clip = self.calibration[0]
@@ -184,8 +188,8 @@ def _in_trunk(net: Any, name: str) -> bool:
 
 
 def _range(trunk: bool, bits: int) -> str:
-    """Return the type of an activation's range: clipping pays at few bits where an identity runs beside the layer."""
-    return "MSE" if trunk and bits < _CLIPPED_BELOW else "MinMax"
+    """Return the type of an activation's range: clipping pays at few bits, earliest where an identity runs beside."""
+    return "MSE" if bits < (_CLIPPED_BELOW if trunk else _ALL_CLIPPED_BELOW) else "MinMax"
 
 
 def run_and_count(model: FloatVSR, clip: Tensor) -> tuple[cost.CostReport, Tensor]:
