@@ -42,7 +42,11 @@ TUNED = {
     for name, stem in (("W4A4", "w4a4"), ("mixed 36", "mixed-36"), ("mixed 16", "mixed-16"))
 }
 _BICUBIC = "bicubic"
-_DEFAULT_SETTINGS = ("float", "W8A8", "W6A6", "W4A4", "res W4A4", "frame mixed 16", "res mixed 16")
+_DEFAULT_SETTINGS = (
+    *("float", "W8A8", "W6A6", "W5A5", "W4A4", "W3A3", "W2A2", "res W4A4"),
+    *(f"frame mixed {budget}" for budget in (36, 25, 16, 9)),
+    "res mixed 16",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +153,8 @@ def markdown(rows: Mapping[tuple[str, str, str], Mapping[str, Any]], clips: list
         "",
         f"First {args.frames} frames of each clip, {part}, x4 bicubic, scored on the luma of 8-bit frames. "
         "Post-training quantization, calibrated on other videos; weights per channel in MSE ranges, affine activations "
-        "over their extremes (MSE ranges inside residual blocks below 6 bit), one grid per concatenated tensor. "
+        "over their extremes (MSE ranges inside residual blocks below 6 bit and everywhere below 4), one grid per "
+        "concatenated tensor. "
         "`res`: temporal residuals at the same bits. `mixed`: bits and residuals shared out between layers under a "
         "budget by estimated sensitivity. `tuned`: fine-tuned on other clips. BOPs/MAC are simulated bit operations "
         "without the flow network, which is at 8 bit in all quantized rows.",
