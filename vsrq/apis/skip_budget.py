@@ -19,6 +19,7 @@ from vsrq.deploy.bundle import Bundle, write_manifest
 from vsrq.errors import ConfigError
 from vsrq.evaluation.functional import psnr
 from vsrq.residual import SkipPolicy
+from vsrq.runtime.skip.stats import SkipStats
 from vsrq.runtime.upscaler import StepSource, Upscaler
 
 TOLERANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
@@ -102,9 +103,7 @@ def calibrate_skip(
         policy = replace(base, halo=halo, tolerance=tolerance)
         upscaler = Upscaler(source, skip=policy, **settings)
         losses = [dense[name] - _psnr(upscaler, clip) for name, clip in clips.items()]
-        stats = upscaler.skip_stats
-        if stats is None:  # an upscaler with a policy counts
-            raise RuntimeError("skipping was not counted")
+        stats = _stats(upscaler)
         trial = Trial(policy, max(losses), stats.skip_fraction, stats.work)
         print_log(
             f"halo {halo}, tolerance {tolerance:g}: {trial.loss:+.3f} dB, {trial.skipped:.0%} of the tiles skipped",
@@ -148,9 +147,7 @@ def measured_break_even(
     if not timed:
         return None
     upscaler = Upscaler(source, skip=replace(policy, break_even=1.0), **settings)
-    stats = upscaler.skip_stats
-    if stats is None:  # an upscaler with a policy counts
-        raise RuntimeError("skipping was not counted")
+    stats = _stats(upscaler)
     for _ in range(2):
         stats.restart()
         for clip in timed:
@@ -188,6 +185,12 @@ def clips_of(sources: Sequence[str]) -> dict[str, Pair]:
         loaded = {clip.name: clip.load(fetch(Path("data")))[1:] for clip in CLIPS}
         return {name: Pair.of(*pair) for name, pair in loaded.items()}
     return {source: Pair.of(*make_pair(load_clip(source)[:FRAMES])) for source in sources}
+
+
+def _stats(upscaler: Upscaler) -> SkipStats:
+    if upscaler.skip_stats is None:  # an upscaler with a policy counts
+        raise RuntimeError("skipping was not counted")
+    return upscaler.skip_stats
 
 
 @torch.no_grad()
