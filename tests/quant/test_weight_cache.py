@@ -1,14 +1,15 @@
 import torch
+import pytest
 from torch import nn
 
 from vsrq.quant import calibrate, prepare
 from vsrq.quant.weight_cache import quantize_weights_once
 
 
-def recurrent():
+def recurrent(act="LSQ"):
     torch.manual_seed(2)
     net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
-    prepare(net, weight=dict(type="LSQ", bits=4), act=dict(type="LSQ", bits=4))
+    prepare(net, weight=dict(type="LSQ", bits=4), act=dict(type=act, bits=4))
     x = torch.randn(1, 3, 8, 8)
     calibrate(net, lambda: net(net(x)))
     return net, x
@@ -25,8 +26,9 @@ def gradients(net, x, *, once):
     return y.detach(), [p.grad.clone() for p in net.parameters()]
 
 
-def test_sharing_the_quantized_weight_changes_neither_output_nor_gradients():
-    net, x = recurrent()
+@pytest.mark.parametrize("act", ["LSQ", "LSQPlus"])
+def test_sharing_weight_and_grid_changes_neither_output_nor_gradients(act):
+    net, x = recurrent(act)
     shared, each = gradients(net, x, once=True), gradients(net, x, once=False)
     assert torch.equal(shared[0], each[0])
     for a, b in zip(shared[1], each[1], strict=True):
@@ -48,3 +50,22 @@ def test_a_weight_is_quantized_once_per_block():
         layer.weight.data.zero_()
         assert layer.weight_quantizer(layer.weight) is kept
     assert layer.weight_quantizer(layer.weight).abs().max() == 0
+
+
+def test_a_learned_grid_is_made_once_per_block_unless_its_range_is_being_found():
+    net, x = recurrent("LSQPlus")
+    quantizer = net[0].act_quantizer
+    with quantize_weights_once():
+        grid = quantizer.grid(x)
+        assert quantizer.grid(x).scale is grid.scale
+        assert quantizer.grid(x).offset is grid.offset
+    with torch.no_grad():
+        quantizer.factor.mul_(2)
+    with quantize_weights_once():
+        torch.testing.assert_close(quantizer.grid(x).scale, 2 * grid.scale)
+    with quantize_weights_once():
+        before = quantizer.qparams().scale.clone()
+        quantizer.start_observing(first_pass=True)
+        quantizer(8 * x)
+        assert quantizer.qparams().scale > 2 * before
+        quantizer.stop_observing()

@@ -39,7 +39,11 @@ TUNED = {
     f"tuned {name}": {
         "BasicVSR": (f"configs/quantized/basicvsr_{stem}_tuned_vid4.py", f"weights/basicvsr_{stem}.safetensors")
     }
-    for name, stem in (("W4A4", "w4a4"), ("mixed 36", "mixed-36"), ("mixed 16", "mixed-16"))
+    for name, stem in (
+        *((f"mixed {budget}", f"mixed-{budget}") for budget in (36, 25, 16, 9)),
+        ("W4A4", "w4a4"),
+        ("W2A2", "w2a2"),
+    )
 }
 _BICUBIC = "bicubic"
 _DEFAULT_SETTINGS = (

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from vsrq.models.depth import same_depth
-from vsrq.quant import NF4Layer, QuantLayer
+from vsrq.quant import NF4Layer, QuantLayer, UniformQuantizer
 from vsrq.quant.weight_cache import WeightCache, quantize_weights_once
 from vsrq.quant.width import chosen, current_choice
 from vsrq.steps import steps_of, wrapped_steps
@@ -33,6 +33,8 @@ def checkpointed_steps(net: nn.Module) -> Iterator[None]:
                 module.weight_quantizer(module.weight)
             elif isinstance(module, NF4Layer):
                 module.weight()
+            elif isinstance(module, UniformQuantizer):
+                module.share_grid()
         with wrapped_steps(net, steps_of(net), lambda _name, step: _checkpointed(net, step, cache)):
             yield
 

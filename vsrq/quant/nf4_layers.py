@@ -87,7 +87,7 @@ class NF4Layer(nn.Module):
 
     def weight(self) -> Tensor:
         """Return the weight, dequantized once per :func:`vsrq.quant.weight_cache.quantize_weights_once` block."""
-        return self._weight() if is_exporting() else cached(self, self._weight)
+        return self._weight() if is_exporting() else cached(self, "weight", self._weight)
 
     def _weight(self) -> Tensor:
         weight = self.nf4()

@@ -234,6 +234,18 @@ class UniformQuantizer(Redistributed, Calibratable):
             )
         if self.factor is None:
             return Grid(self.scale, None, self.zero_point, qmin, qmax, self.axis)
+        if self.observer is not None:  # the range may change
+            return self._learned_grid(qmin, qmax)
+        return cached(self, "grid", lambda: self._learned_grid(qmin, qmax))
+
+    def share_grid(self) -> None:
+        """Make the learned grid, if there is one, before the first call that shares it inside a block of
+        :func:`vsrq.quant.weight_cache.quantize_weights_once`."""
+        if self.factor is not None and self._initialized and self.observer is None:
+            UniformQuantizer._grid(self, None)
+
+    def _learned_grid(self, qmin: int, qmax: int) -> Grid:
+        assert self.factor is not None
         step = self.scale * straight_through(self.factor, self.factor.clamp(min=MIN_FACTOR))
         if self.power_of_two:
             step = straight_through(step, nearest_power_of_two(step))
@@ -354,7 +366,7 @@ class WeightQuantizer(UniformQuantizer):
         """Quantize ``x``, once per :func:`vsrq.quant.weight_cache.quantize_weights_once` block."""
         if self.bits == FLOAT_BITS or self.observer is not None or is_exporting():
             return super().forward(x)
-        return cached(self, lambda: super(WeightQuantizer, self).forward(x))
+        return cached(self, "weight", lambda: super(WeightQuantizer, self).forward(x))
 
     def start_observing(self, *, first_pass: bool) -> None:
         """Begin the first pass with a fresh observer; later passes keep what it found."""

@@ -1,15 +1,17 @@
-"""Quantize each weight once per clip, not at every call of its layer."""
+"""Work out once per clip what does not change between calls of a layer: its quantized weight, learned grids."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-WeightCache = dict[tuple[int, bool], Tensor]
+T = TypeVar("T")
+WeightCache = dict[tuple[int, str, bool], Any]
 _CACHE: ContextVar[WeightCache | None] = ContextVar("vsrq_weight_cache", default=None)
 
 
@@ -22,8 +24,8 @@ def current_cache() -> WeightCache | None:
 def quantize_weights_once(cache: WeightCache | None = None) -> Iterator[WeightCache]:
     """Let every weight quantizer work once inside the block; a recurrent network calls its layers once per frame.
 
-    Inside the block neither weights nor ranges may change. In training all calls share one quantized weight, so
-    that its gradient passes the quantizer once as well. A block inside another one belongs to it.
+    Inside the block neither weights nor ranges may change. In training all calls share one quantized weight and one
+    learned grid of the input, so that their gradients pass what they are made of once as well. A block inside another one belongs to it.
 
     Args:
         cache: What an earlier block returned, to run a part of it again.
@@ -39,12 +41,18 @@ def quantize_weights_once(cache: WeightCache | None = None) -> Iterator[WeightCa
         _CACHE.reset(token)
 
 
-def cached(quantizer: nn.Module, quantize: Callable[[], Tensor]) -> Tensor:
-    """Return what ``quantize`` returned the first time inside the block; outside of any block call it."""
+def cached(quantizer: nn.Module, what: str, make: Callable[[], T]) -> T:
+    """Return what ``make`` returned the first time inside the block; outside of any block call it.
+
+    Args:
+        quantizer: Whose result it is.
+        what: Which of its results.
+        make: Works it out.
+    """
     cache = _CACHE.get()
     if cache is None:
-        return quantize()
-    key = id(quantizer), torch.is_grad_enabled()
+        return make()
+    key = id(quantizer), what, torch.is_grad_enabled()
     if key not in cache:
-        cache[key] = quantize()
+        cache[key] = make()
     return cache[key]
