@@ -1,5 +1,5 @@
-# basicvsr_mixed-16_tuned_vid4.py at 2 bit in all layers: less cannot be shared out. Ranges of least squared error: over the
-# extremes the output rounds to 0, and 170 iterations did not revive it.
+# basicvsr_mixed-16_tuned_vid4.py at 2 bit in all layers: less cannot be shared out. Ranges of least squared error:
+# over the extremes the output rounds to 0, and 170 iterations did not revive it.
 _base_ = "basicvsr_mixed-16_tuned_vid4.py"
 flow = dict(pattern="spynet.*", weight=dict(bits=8), act=dict(bits=8, observer=dict(type="MinMax")))
 model = dict(

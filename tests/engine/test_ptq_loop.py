@@ -38,6 +38,18 @@ def test_adaptive_bits_and_bounds_are_in_the_checkpoint(tmp_path):
     assert evaluate(config, str(tmp_path / "ptq.pth"), work_dir=str(tmp_path / "test"))["PSNR"] > 15
 
 
+def test_ranges_follow_the_signals_asked_for(tmp_path):
+    def ranges(name, **options):
+        options["model.quant.act.bits"] = 2
+        train("configs/tiny/basicvsr_res-w4a4_ptq.py", work_dir=str(tmp_path / name), cfg_options=options)
+        saved = torch.load(tmp_path / name / "ptq.pth", weights_only=True)["state_dict"]
+        return [value.item() for key, value in saved.items() if key.endswith("conv2.act_quantizer.scale")]
+
+    default, of_float = ranges("default"), ranges("float", **{"train_cfg.signals": "float"})
+    assert ranges("quantized", **{"train_cfg.signals": "quantized"}) == default
+    assert all(a != b for a, b in zip(default, of_float, strict=True))
+
+
 def test_nothing_is_saved_when_calibration_fails(tmp_path):
     # one frame is too short: no residual call is ever made
     options = {"train_dataloader.dataset.num_input_frames": 1}
@@ -50,6 +62,7 @@ def test_nothing_is_saved_when_calibration_fails(tmp_path):
     ("options", "message"),
     [
         ({"train_cfg.passes": 0}, "passes must be 1 or more, got 0"),
+        ({"train_cfg.signals": "both"}, "signals"),
         ({"train_cfg.max_clips": 0}, "max_clips must be 1 or more, got 0"),
         ({"train_cfg.max_clip": 2}, "max_clip"),
         ({"train_cfg.reconstruct": dict(iters=3)}, "reconstruct needs `blocks`"),

@@ -240,7 +240,8 @@ class UniformQuantizer(Redistributed, Calibratable):
 
     def share_grid(self) -> None:
         """Make the learned grid, if there is one, before the first call that shares it inside a block of
-        :func:`vsrq.quant.weight_cache.quantize_weights_once`."""
+        :func:`vsrq.quant.weight_cache.quantize_weights_once`.
+        """
         if self.factor is not None and self._initialized and self.observer is None:
             UniformQuantizer._grid(self, None)
 

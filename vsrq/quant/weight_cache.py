@@ -25,7 +25,8 @@ def quantize_weights_once(cache: WeightCache | None = None) -> Iterator[WeightCa
     """Let every weight quantizer work once inside the block; a recurrent network calls its layers once per frame.
 
     Inside the block neither weights nor ranges may change. In training all calls share one quantized weight and one
-    learned grid of the input, so that their gradients pass what they are made of once as well. A block inside another one belongs to it.
+    learned grid of the input, so that their gradients pass what these are made of once as well. A block inside
+    another one belongs to it.
 
     Args:
         cache: What an earlier block returned, to run a part of it again.
