@@ -20,6 +20,7 @@ def main() -> int:
 
     def command() -> None:
         from vsrq.apis import evaluate
+        from vsrq.apis.distributed import leave_group
 
         evaluate(
             args.config,
@@ -31,6 +32,7 @@ def main() -> int:
             local_rank=args.local_rank,
             trust_checkpoint=args.trust_checkpoint,
         )
+        leave_group()
 
     return cli.run(command, debug=args.debug)
 

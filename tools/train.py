@@ -27,6 +27,7 @@ def main() -> int:
 
     def command() -> None:
         from vsrq.apis import train
+        from vsrq.apis.distributed import leave_group
 
         train(
             args.config,
@@ -39,6 +40,7 @@ def main() -> int:
             local_rank=args.local_rank,
             trust_checkpoint=args.trust_checkpoint,
         )
+        leave_group()
 
     return cli.run(command, debug=args.debug)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 
-from vsrq.apis.distributed import set_launcher
+from vsrq.apis.distributed import leave_group, set_launcher
 from vsrq.errors import ConfigError
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the processes would use it")
@@ -77,3 +78,10 @@ def test_launcher_outside_of_torch_distributed_is_explained(monkeypatch):
         ConfigError, match=r"RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT not set.*torch\.distributed\.run"
     ):
         set_launcher(Config({}), "pytorch")
+
+
+def test_the_group_is_left_whether_there_is_one_or_not(tmp_path):
+    leave_group()
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    leave_group()
+    assert not distributed.is_initialized()

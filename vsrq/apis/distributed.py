@@ -46,3 +46,14 @@ def set_launcher(config: Config, launcher: str, local_rank: int = 0) -> None:
         "device_ids": None,
     }
     config.model_wrapper_cfg = wrapper
+
+
+def leave_group() -> None:
+    """Wait for the other processes, if there are any, and end the process group.
+
+    Without it a process that exits first takes down threads of the group that still run, which now and then aborts it
+    after all its work is done.
+    """
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
