@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from vsrq.errors import ConfigError
 from vsrq.ops.partial_conv import PartialConv2d, part_of
 from vsrq.quant import nf4
-from vsrq.quant.functional import is_exporting
 from vsrq.quant.layers import QUANT_LAYERS, QuantLayer
 from vsrq.quant.prepare import LayerRow, swap_layers
 from vsrq.quant.quantizer import FLOAT_BITS
@@ -87,7 +86,7 @@ class NF4Layer(nn.Module):
 
     def weight(self) -> Tensor:
         """Return the weight, dequantized once per :func:`vsrq.quant.weight_cache.quantize_weights_once` block."""
-        return self._weight() if is_exporting() else cached(self, "weight", self._weight)
+        return cached(self, "weight", self._weight)
 
     def _weight(self) -> Tensor:
         weight = self.nf4()

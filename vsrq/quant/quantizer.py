@@ -242,7 +242,7 @@ class UniformQuantizer(Redistributed, Calibratable):
         """Make the learned grid, if there is one, before the first call that shares it inside a block of
         :func:`vsrq.quant.weight_cache.quantize_weights_once`.
         """
-        if self.factor is not None and self._initialized and self.observer is None:
+        if self.factor is not None and self._initialized:
             UniformQuantizer._grid(self, None)
 
     def _learned_grid(self, qmin: int, qmax: int) -> Grid:
@@ -365,7 +365,7 @@ class WeightQuantizer(UniformQuantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantize ``x``, once per :func:`vsrq.quant.weight_cache.quantize_weights_once` block."""
-        if self.bits == FLOAT_BITS or self.observer is not None or is_exporting():
+        if self.bits == FLOAT_BITS or self.observer is not None:
             return super().forward(x)
         return cached(self, "weight", lambda: super(WeightQuantizer, self).forward(x))
 

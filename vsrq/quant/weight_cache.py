@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from vsrq.quant.functional import is_exporting
+
 T = TypeVar("T")
 WeightCache = dict[tuple[int, str, bool], Any]
 _CACHE: ContextVar[WeightCache | None] = ContextVar("vsrq_weight_cache", default=None)
@@ -43,7 +45,7 @@ def quantize_weights_once(cache: WeightCache | None = None) -> Iterator[WeightCa
 
 
 def cached(quantizer: nn.Module, what: str, make: Callable[[], T]) -> T:
-    """Return what ``make`` returned the first time inside the block; outside of any block call it.
+    """Return what ``make`` returned the first time inside the block; outside of any block and in an export call it.
 
     Args:
         quantizer: Whose result it is.
@@ -51,7 +53,7 @@ def cached(quantizer: nn.Module, what: str, make: Callable[[], T]) -> T:
         make: Works it out.
     """
     cache = _CACHE.get()
-    if cache is None:
+    if cache is None or is_exporting():  # a graph must hold how a value is made
         return make()
     key = id(quantizer), what, torch.is_grad_enabled()
     if key not in cache:
