@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 pytest.importorskip("numba")
 
 from vsrq.errors import ConfigError
+from vsrq.ops import deform_conv_kernel
 from vsrq.ops.deform_conv import deform_conv2d_plain
 from vsrq.ops.deform_conv_kernel import DeformConvKernel
 
@@ -97,6 +100,24 @@ def test_any_number_of_threads_gives_the_same_bits():
     tensors, options = random_case((2, 16, 16, (3, 3), 1, 1, 1, 4, 33, 29))
     one = run(tensors, options, threads=1)
     assert all(torch.equal(one, run(tensors, options, threads=threads)) for threads in (2, 3))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind threads to cores")
+def test_threads_use_all_cores_though_the_caller_is_bound_to_one():
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("one core")
+    (x, offset, mask, weight, _), options = random_case((1, 16, 16, (3, 3), 1, 1, 1, 4, 33, 29))
+    kernel = DeformConvKernel(weight.numpy(), **options, threads=2)
+    deform_conv_kernel._pool.cache_clear()
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        kernel(last(x), last(offset), last(mask))
+        pool = deform_conv_kernel._pool(2, frozenset(cores))
+        assert pool._threads  # made by the call above, while it was bound
+        assert pool.submit(os.sched_getaffinity, 0).result() == cores
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def test_writes_into_the_array_it_is_given():
