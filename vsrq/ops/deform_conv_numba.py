@@ -14,6 +14,7 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import extending, njit, types
+from numba.core import cgutils
 
 _intrinsic: Any = extending.intrinsic  # which calls with one argument less than the function takes
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
@@ -141,55 +142,101 @@ def multiply_tile(typingctx, a, a_start, depth, b, b_start, bias, bias_start, ou
     return types.void(a, i, i, b, i, bias, i, out, i, i), codegen
 
 
-@_compiled(fastmath={"contract", "nsz"})
-def _positions(offset, mask, taps, y, x, flow_y, flow_x, scale, height, width, corners, weights):
-    """Write the four corners of each sample as pixel numbers, and their weights: zero outside of the image.
+@_intrinsic(prefer_literal=True)
+def locate(
+    typingctx, lanes, offset, mask, taps, k, half, y, x, y_1, x_1, y_2, x_2, scale, height, width, points,
+    corners, weights,
+):  # fmt: skip
+    """Write where the points ``k`` to ``k + lanes`` of a pixel are sampled: four corners and their weights.
 
-    Few arrays and unsigned indices, so that LLVM turns the loop into vector instructions.
+    Corners are pixel numbers, weights zero outside of the image; both are (4, points). ``(y, x)`` is the pixel,
+    ``(y_1, x_1)`` the displacement of the points before ``half`` and ``(y_2, x_2)`` that of the others.
     """
-    zero, one = np.float32(0), np.float32(1)
-    last_y, last_x = height - one, width - one
-    for k in range(np.uint64(mask.size)):
-        even = k + k
-        odd = even + np.uint64(1)
-        py = (scale * offset[even] + flow_y) + (taps[even] + y)
-        px = (scale * offset[odd] + flow_x) + (taps[odd] + x)
-        m = mask[k]
-        # a NaN becomes a position outside, like every position one pixel or more away from the image
-        py = py if py > -one else -one
-        px = px if px > -one else -one
-        py = py if py < height else height
-        px = px if px < width else width
-        top, left = np.floor(py), np.floor(px)
-        below, right = py - top, px - left
-        above_weight = (one - below) * m if (top >= zero) & (top <= last_y) else zero
-        below_weight = below * m if top < last_y else zero
-        left_weight = one - right if (left >= zero) & (left <= last_x) else zero
-        right_weight = right if left < last_x else zero
-        row = width * min(max(top, zero), last_y)
-        next_row = width * min(top + one, last_y)
-        column = min(max(left, zero), last_x)
-        next_column = min(left + one, last_x)
-        i = even + even
-        corners[i] = np.int32(row + column)
-        corners[i + np.uint64(1)] = np.int32(row + next_column)
-        corners[i + np.uint64(2)] = np.int32(next_row + column)
-        corners[i + np.uint64(3)] = np.int32(next_row + next_column)
-        weights[i] = above_weight * left_weight
-        weights[i + np.uint64(1)] = above_weight * right_weight
-        weights[i + np.uint64(2)] = below_weight * left_weight
-        weights[i + np.uint64(3)] = below_weight * right_weight
+    count = lanes.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector, numbers = ir.VectorType(_FLOAT, count), ir.VectorType(ir.IntType(32), count)
+        offset, mask, taps, corners, weights = (
+            _data(context, builder, signature.args[n], args[n]) for n in (1, 2, 3, 16, 17)
+        )
+        k, half, points = args[4], args[5], args[15]
+        y, x, y_1, x_1, y_2, x_2, scale, height, width = (_spread(builder, value, vector) for value in args[6:15])
+        zero, one, minus_one = (ir.Constant(vector, [value] * count) for value in (0.0, 1.0, -1.0))
+
+        def add(a: Any, b: Any) -> Any:
+            return builder.fadd(a, b, flags=_CONTRACT)
+
+        def multiply(a: Any, b: Any) -> Any:
+            return builder.fmul(a, b, flags=_CONTRACT)
+
+        def where(a: Any, comparison: str, b: Any, value: Any, other: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(comparison, a, b), value, other)
+
+        def load(data: Any, index: Any) -> Any:
+            return builder.load(_vector_pointer(builder, data, index, vector), align=4)
+
+        def load_pairs(data: Any) -> list[Any]:
+            first = builder.mul(k, ir.Constant(_INDEX, 2))
+            pair = load(data, first), load(data, builder.add(first, ir.Constant(_INDEX, count)))
+            orders = (ir.Constant(numbers, [2 * n + place for n in range(count)]) for place in (0, 1))
+            return [builder.shuffle_vector(*pair, order) for order in orders]
+
+        def axis(position: Any, size: Any) -> tuple[Any, Any, Any, Any]:
+            """Return two coordinates inside the image, and the weight of each."""
+            last = builder.fsub(size, one)
+            # a NaN becomes a position outside, like every position one pixel or more away from the image
+            position = where(position, ">", minus_one, position, minus_one)
+            position = where(position, "<", size, position, size)
+            before = builder.call(floor, [position])
+            rest = builder.fsub(position, before)
+            weight = where(before, ">=", zero, builder.fsub(one, rest), zero)
+            weight = where(before, "<=", last, weight, zero)
+            inside = where(before, ">", zero, before, zero)
+            after = add(before, one)
+            return (
+                where(inside, "<", last, inside, last),
+                where(after, "<", last, after, last),
+                weight,
+                where(before, "<", last, rest, zero),
+            )
+
+        kind = ir.FunctionType(vector, [vector])
+        floor = cgutils.get_or_insert_function(builder.module, kind, f"llvm.floor.v{count}f32")
+        bound = builder.trunc(builder.sub(half, k), ir.IntType(32))
+        is_first = builder.icmp_signed("<", ir.Constant(numbers, list(range(count))), _spread(builder, bound, numbers))
+        (offset_y, offset_x), (tap_y, tap_x) = load_pairs(offset), load_pairs(taps)
+        shift_y, shift_x = builder.select(is_first, y_1, y_2), builder.select(is_first, x_1, x_2)
+        position_y = add(add(multiply(scale, offset_y), shift_y), add(tap_y, y))
+        position_x = add(add(multiply(scale, offset_x), shift_x), add(tap_x, x))
+        top, bottom, above, below = axis(position_y, height)
+        left, right, before, after = axis(position_x, width)
+        modulation = load(mask, k)
+        above, below = multiply(above, modulation), multiply(below, modulation)
+        lines = (multiply(top, width), above), (multiply(bottom, width), below)
+        found = [(row, column, v, h) for row, v in lines for column, h in ((left, before), (right, after))]
+        for plane, (row, column, vertical, horizontal) in enumerate(found):
+            index = builder.add(builder.mul(points, ir.Constant(_INDEX, plane)), k)
+            pixel = builder.fptosi(add(row, column), numbers)
+            builder.store(pixel, _vector_pointer(builder, corners, index, numbers), align=4)
+            weight = multiply(vertical, horizontal)
+            builder.store(weight, _vector_pointer(builder, weights, index, vector), align=4)
+        return context.get_dummy_value()
+
+    i, f = types.int64, types.float32
+    arguments = (lanes, offset, mask, taps, i, i, *[f] * 9, i, corners, weights)
+    return types.void(*arguments), codegen
 
 
 @_compiled()
 def _sample(x, image, channels, lane, groups, taps, corners, weights, columns, row):
     """Write one pixel's samples, (groups, taps, lane), at ``columns[row:]``."""
     j = row
-    k = np.uint64(0)
-    one, two, three, four = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+    points = groups * taps
+    number, one, two, three = 0, np.uint64(points), np.uint64(2 * points), np.uint64(3 * points)
     for group in range(groups):
         base = image + group * lane
         for _ in range(taps):
+            k = np.uint64(number)
             i0, i1 = base + channels * np.int64(corners[k]), base + channels * np.int64(corners[k + one])
             i2, i3 = base + channels * np.int64(corners[k + two]), base + channels * np.int64(corners[k + three])
             w0, w1, w2, w3 = weights[k], weights[k + one], weights[k + two], weights[k + three]
@@ -202,7 +249,7 @@ def _sample(x, image, channels, lane, groups, taps, corners, weights, columns, r
                 for c in range(lane):
                     blend(1, x, i0 + c, i1 + c, i2 + c, i3 + c, w0, w1, w2, w3, columns, j + c)
             j += lane
-            k += four
+            number += 1
 
 
 @_compiled()
@@ -216,7 +263,8 @@ def convolve(
     x, out = x.reshape(-1), out.reshape(-1)
     points = taps.size // 2
     lane = channels // groups
-    depth, half = points * lane, points // 2
+    depth, half, whole = points * lane, points // 2, points // LANES * LANES
+    extent_y, extent_x = np.float32(height), np.float32(width)
     padded = bias.size
     corners, weights = np.empty(4 * points, np.int32), np.empty(4 * points, np.float32)
     columns = np.zeros(STRIP * depth, np.float32)
@@ -229,23 +277,17 @@ def convolve(
             row, column = divmod(place, out_width)
             y, x_ = np.float32(row * stride_y), np.float32(column * stride_x)
             o, m = offset[image, row, column], mask[image, row, column]
-            for part in range(2):
-                a, b = (0, half) if part == 0 else (half, points)
-                flow = flow_1 if part == 0 else flow_2
-                _positions(
-                    o[2 * a : 2 * b],
-                    m[a:b],
-                    taps[2 * a : 2 * b],
-                    y,
-                    x_,
-                    flow[image, 0, row, column],
-                    flow[image, 1, row, column],
-                    scale,
-                    np.float32(height),
-                    np.float32(width),
-                    corners[4 * a : 4 * b],
-                    weights[4 * a : 4 * b],
-                )
+            y_1, x_1 = flow_1[image, 0, row, column], flow_1[image, 1, row, column]
+            y_2, x_2 = flow_2[image, 0, row, column], flow_2[image, 1, row, column]
+            for k in range(0, whole, LANES):
+                locate(
+                    LANES, o, m, taps, k, half, y, x_, y_1, x_1, y_2, x_2, scale, extent_y, extent_x, points,
+                    corners, weights,
+                )  # fmt: skip
+            for k in range(whole, points):
+                locate(
+                    1, o, m, taps, k, half, y, x_, y_1, x_1, y_2, x_2, scale, extent_y, extent_x, points, corners, weights,
+                )  # fmt: skip
             _sample(
                 x,
                 image * height * width * channels,
