@@ -286,7 +286,8 @@ def convolve(
                 )  # fmt: skip
             for k in range(whole, points):
                 locate(
-                    1, o, m, taps, k, half, y, x_, y_1, x_1, y_2, x_2, scale, extent_y, extent_x, points, corners, weights,
+                    1, o, m, taps, k, half, y, x_, y_1, x_1, y_2, x_2, scale, extent_y, extent_x, points,
+                    corners, weights,
                 )  # fmt: skip
             _sample(
                 x,
