@@ -15,6 +15,7 @@ import openvino as ov
 from mmengine import print_log
 from openvino import opset13 as ops
 
+from vsrq.deploy.array_pool import ArrayPool
 from vsrq.deploy.backend import Kernel
 from vsrq.deploy.openvino_core import core
 from vsrq.deploy.openvino_deform import accelerate
@@ -99,11 +100,13 @@ class OpenVINOGraph:
         self.spec = spec
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()  # a request serves one call at a time
+        self._pool = ArrayPool()
         self._shapes = [tuple(output.shape) for output in compiled.outputs]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the step; inputs are read and outputs written in place, without copies."""
-        outputs = [np.empty(shape, port.dtype) for shape, port in zip(self._shapes, self.spec.outputs, strict=True)]
+        ports = zip(self._shapes, self.spec.outputs, strict=True)
+        outputs = [self._pool.empty(shape, port.dtype) for shape, port in ports]
         arrays = [np.ascontiguousarray(array) for array in inputs]  # OpenVINO's tensors do not keep them alive
         with self._lock:
             for index, array in enumerate(arrays):

@@ -87,15 +87,13 @@ def changed_pixels(x: Tensor, reference: Tensor, tolerance: float) -> Tensor:
 
 def spread(mask: Tensor, radius: int) -> Tensor:
     """Return a mask ``(h, w)`` grown by ``radius`` pixels in every direction, corners included."""
-    if radius == 0:
-        return mask
     for axis in (0, 1):
-        size = mask.shape[axis]
-        # running sums make the time independent of the radius
-        total = F.pad(mask.cumsum(axis, dtype=torch.int32), (0, 0, 1, 0) if axis == 0 else (1, 0))
-        places = torch.arange(size, device=mask.device)
-        above = total.index_select(axis, (places + radius + 1).clamp(max=size))
-        mask = above > total.index_select(axis, (places - radius).clamp(min=0))
+        mask, reached = F.pad(mask, (0, 0, radius, radius) if axis == 0 else (radius, radius)), 1
+        while reached < 2 * radius + 1:  # doubled as long as that fits, for the time to grow with the logarithm
+            step = min(reached, 2 * radius + 1 - reached)
+            size = mask.shape[axis] - step
+            mask = mask.narrow(axis, 0, size) | mask.narrow(axis, step, size)
+            reached += step
     return mask
 
 
@@ -107,11 +105,12 @@ def moved(mask: Tensor, flow: Tensor) -> Tensor:
         flow: ``(1, 2, h, w)`` in pixels, x before y.
     """
     height, width = mask.shape
-    ys = torch.arange(height, device=mask.device)[:, None] + flow[0, 1]
-    xs = torch.arange(width, device=mask.device) + flow[0, 0]
-    # what is not a number must not fail here; the network says what it makes of it
-    ys, xs = (v.nan_to_num(0).round().long().clamp(0, size - 1) for v, size in ((ys, height), (xs, width)))
-    return spread(mask, 1)[ys, xs]
+    ys = torch.arange(height, device=mask.device, dtype=torch.float32)[:, None] + flow[0, 1]
+    xs = torch.arange(width, device=mask.device, dtype=torch.float32) + flow[0, 0]
+    for positions, size in ((ys, height), (xs, width)):
+        # what is not a number must not fail here; the network says what it makes of it
+        positions.nan_to_num_(0).round_().clamp_(0, size - 1)
+    return spread(mask, 1).view(-1)[ys.long().mul_(width).add_(xs.long())]
 
 
 def tiles_of(mask: Tensor, size: int) -> Tensor:

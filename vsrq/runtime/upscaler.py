@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
+import cv2
 import numpy as np
 
 from vsrq.deploy.bundle import Bundle
@@ -23,6 +24,7 @@ from vsrq.runtime.tiles import TileGrid, make_grid
 DEFAULT_MEMORY = 2 * 2**30
 DEFAULT_LOOKAHEAD = 3
 _DTYPES = (np.uint8, np.uint16)
+_STRIP = 32  # rows that are converted together, so that they stay in the cache
 
 
 class StepSource(Protocol):
@@ -295,10 +297,14 @@ def _to_tensor(frame: np.ndarray) -> np.ndarray:
 def _to_frame(planes: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Turn (3, h, w) in [0, 1] into (h, w, 3), rounded and clipped."""
     full = np.iinfo(dtype).max
-    scaled = planes * np.float32(full)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, 0, full, out=scaled)
-    return np.ascontiguousarray(scaled.astype(dtype).transpose(1, 2, 0))
+    frame = np.empty((*planes.shape[1:], 3), dtype)
+    for top in range(0, len(frame), _STRIP):
+        rows = slice(top, top + _STRIP)
+        levels = planes[:, rows] * np.float32(full)
+        np.rint(levels, out=levels)
+        np.clip(levels, 0, full, out=levels)
+        cv2.merge(list(levels.astype(dtype)), frame[rows])
+    return frame
 
 
 def _check_frame(frame: np.ndarray) -> None:

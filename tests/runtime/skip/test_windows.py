@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vsrq.runtime.skip.boxes import cover
-from vsrq.runtime.skip.windows import Layout, copy_tiles, gather, scatter
+from vsrq.runtime.skip.windows import Layout, copy_boxes, gather, scatter
 
 ACTIVE = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(lambda shape: arrays(bool, shape))
 
@@ -58,14 +58,15 @@ def test_windows_lie_in_the_frame_and_see_the_margin(case):
         assert (windows.starts >= 0).all()
         assert (windows.starts % 4 == 0).all()
         assert (windows.starts <= [layout.height - windows.height, layout.width - windows.width]).all()
-        for (y, x), owner in zip(windows.tiles, windows.owners, strict=True):
-            seen[y : y + layout.tile, x : x + layout.tile] = True
-            for start, first, edge, size in (
-                (windows.starts[owner, 0], y, windows.height, layout.height),
-                (windows.starts[owner, 1], x, windows.width, layout.width),
+        for (top, left, bottom, right), starts in zip(windows.boxes, windows.starts, strict=True):
+            assert not seen[top:bottom, left:right].any()
+            seen[top:bottom, left:right] = True
+            for start, first, last, edge, size in (
+                (starts[0], top, bottom, windows.height, layout.height),
+                (starts[1], left, right, windows.width, layout.width),
             ):
                 assert start <= max(first - margin, 0)
-                assert start + edge >= min(first + layout.tile + margin, size)
+                assert start + edge >= min(last + margin, size)
     pixels = np.kron(active, np.ones((layout.tile, layout.tile), bool))[: layout.height, : layout.width]
     assert (seen >= pixels).all()
 
@@ -85,10 +86,9 @@ def test_what_is_gathered_and_scattered_lands_where_it_came_from(case, ratio):
         middle = len(windows.starts) // 2
         for part in (slice(0, middle), slice(middle, len(windows.starts))):
             scatter(cut[part], windows, ratio, part, target)
-        copy_tiles(new, windows, ratio, copied)
-        edge = int(layout.tile * ratio)
-        for y, x in windows.tiles * ratio.numerator // ratio.denominator:
-            expected[..., y : y + edge, x : x + edge] = new[..., y : y + edge, x : x + edge]
+        copy_boxes(new, windows, ratio, copied)
+        for top, left, bottom, right in windows.boxes * ratio.numerator // ratio.denominator:
+            expected[..., top:bottom, left:right] = new[..., top:bottom, left:right]
     np.testing.assert_array_equal(target, expected)
     np.testing.assert_array_equal(copied, expected)
 

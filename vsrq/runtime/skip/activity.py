@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from vsrq.errors import StateError
 from vsrq.residual.skip_policy import SkipPolicy, changed_pixels, moved, spread, tiles_of, to_frame_size
 
 _STEP = 4  # pixels; margins are multiples of it: windows begin at whole pixels of a pyramid, and have few shapes
+_MOST_MISSES = 4  # after which one call of 16 is looked at
 _SEARCH = 16  # pixels a step without a bounded receptive field sees at least: flows search that far
 
 
@@ -28,11 +29,28 @@ class Kept:
         references: What was last computed with, tile by tile: inputs, or the frames seen.
         outputs: Results, by name.
         calls: Since everything was computed.
+        misses: Looks in a row, at most 4, after which everything had to be computed.
+        pause: Calls that are computed whole before the next look; nothing is kept for them.
     """
 
-    references: tuple[np.ndarray, ...]
-    outputs: Arrays
+    references: tuple[np.ndarray, ...] = ()
+    outputs: Arrays = field(default_factory=dict)
     calls: int = 0
+    misses: int = 0
+    pause: int = 0
+
+    def after_whole(self, references: tuple[np.ndarray, ...], outputs: Arrays, *, looked: bool) -> Kept:
+        """Return what is kept after a call that computed the whole frame.
+
+        Args:
+            references: What it computed with.
+            outputs: Its results.
+            looked: Whether because of what had changed. The more often in a row, the longer until the next look, so
+                that motion everywhere costs next to nothing.
+        """
+        misses = min(self.misses + looked, _MOST_MISSES)
+        pause = 2**misses - 1 if looked else max(self.pause - 1, 0)
+        return Kept(misses=misses, pause=pause) if pause else Kept(references, outputs, misses=misses)
 
     @property
     def nbytes(self) -> int:
@@ -74,16 +92,18 @@ class Judge:
             return tuple(seen)
         return tuple(values[port.name] for port in spec.inputs)
 
+    def can_tell(self, driving: Sequence[np.ndarray], kept: Kept) -> bool:
+        """Return whether there is something to compare with, and no refresh is due."""
+        due = self.policy.refresh is not None and kept.calls + 1 >= self.policy.refresh
+        return not due and not kept.pause and len(driving) == len(kept.references)
+
     def activity(self, spec: StepSpec, driving: Sequence[np.ndarray], values: Arrays, kept: Kept) -> Activity | None:
-        """Return what a call has to compute; ``None`` for the whole frame.
+        """Return what a call has to compute, if :meth:`can_tell`; ``None`` for the whole frame.
 
         Raises:
             StateError: What is kept is of frames of another size.
         """
         policy = self.policy
-        due = policy.refresh is not None and kept.calls + 1 >= policy.refresh
-        if due or len(driving) != len(kept.references):
-            return None
         mask = torch.zeros(self.height, self.width, dtype=torch.bool)
         for array, reference in zip(driving, kept.references, strict=True):
             if array is reference:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
+import torch
 
+from vsrq.deploy.array_pool import ArrayPool
 from vsrq.deploy.driver import Arrays, StepGraph, StepMemory, StepRunner
 from vsrq.deploy.plan import Plan, StepSpec
 from vsrq.errors import ConfigError
@@ -15,7 +17,7 @@ from vsrq.residual.skip_policy import SkipPolicy
 from vsrq.runtime.skip.activity import Activity, Judge, Kept
 from vsrq.runtime.skip.graphs import WindowGraphs
 from vsrq.runtime.skip.stats import SkipStats
-from vsrq.runtime.skip.windows import Layout, Windows, copy_tiles, gather, scatter
+from vsrq.runtime.skip.windows import Layout, Windows, copy_boxes, gather, scatter
 
 
 class SkipRunner(StepRunner):
@@ -51,6 +53,7 @@ class SkipRunner(StepRunner):
         self.windows, self.policy, self.stats = windows, policy, stats
         self._layout = Layout(*size, policy.tile)
         self._judge = Judge(policy, *size)
+        self._pool = ArrayPool()
         self._pixels = size[0] * size[1]
 
     def __call__(
@@ -62,19 +65,23 @@ class SkipRunner(StepRunner):
             StateError: ``memory`` is of frames of another size.
         """
         spec, known = self.graphs[name].spec, dict(values)
-        kept = memory.kept if isinstance(memory.kept, Kept) else None
+        kept = memory.kept if isinstance(memory.kept, Kept) else Kept()
         with self.stats.timed(name, "policy"):
             driving = self._judge.driving(spec, known, seen)
-            found = None if kept is None else self._judge.activity(spec, driving, known, kept)
+            looked = self._judge.can_tell(driving, kept)
+            found = self._judge.activity(spec, driving, known, kept) if looked else None
             placed = None if found is None else self._place(found)
-        if kept is None or found is None or placed is None:
-            memory.kept = self._compute_all(spec, known, memory, driving)
-        elif placed:
-            memory.kept = self._compute(spec, known, placed, driving, kept)
+        if found is None or placed is None:
+            outputs = self._compute_all(spec, known, memory)
+            memory.kept = kept.after_whole(driving, outputs, looked=looked)
+            return dict(outputs)
+        if placed:
+            kept = self._compute(spec, known, placed, driving, kept)
         else:
-            memory.kept = Kept(kept.references, kept.outputs, kept.calls + 1)
+            kept = Kept(kept.references, kept.outputs, kept.calls + 1)
             self.stats.note(name, found.tiles, 0, frame_pixels=self._pixels)
-        return dict(memory.kept.outputs)
+        memory.kept = kept
+        return dict(kept.outputs)
 
     def _place(self, found: Activity) -> list[Windows] | None:
         """Return the windows to compute; ``None`` where the whole frame is cheaper."""
@@ -84,22 +91,22 @@ class SkipRunner(StepRunner):
         placed = self._layout.place(found.tiles, found.margin)
         return None if sum(windows.area for windows in placed) >= limit and placed else placed
 
-    def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory, driving: tuple[np.ndarray, ...]) -> Kept:
+    def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory) -> Arrays:
         start = time.perf_counter()
         with self.stats.timed(spec.name, "compute"):
             outputs = super().__call__(spec.name, values, memory)
         self.stats.steps[spec.name].dense_seconds += time.perf_counter() - start
         self.stats.note(spec.name, np.ones(self._layout.grid, bool), self._pixels, frame_pixels=self._pixels)
-        return Kept(driving, outputs)
+        return outputs
 
     def _compute(
         self, spec: StepSpec, values: Arrays, placed: list[Windows], driving: tuple[np.ndarray, ...], kept: Kept
     ) -> Kept:
         """Compute some windows; the arrays of earlier calls stay as they are, for others hold them."""
         with self.stats.timed(spec.name, "scatter"):
-            outputs = {name: array.copy() for name, array in kept.outputs.items()}
+            outputs = {name: self._copy(array) for name, array in kept.outputs.items()}
             references = tuple(
-                new if new is old or new.size == 1 else old.copy()
+                new if new is old or new.size == 1 else self._copy(old)
                 for new, old in zip(driving, kept.references, strict=True)
             )
         for windows in placed:
@@ -108,7 +115,7 @@ class SkipRunner(StepRunner):
             with self.stats.timed(spec.name, "scatter"):
                 for new, reference in zip(driving, references, strict=True):
                     if new is not reference:
-                        copy_tiles(new, windows, self._ratio(new), reference)
+                        copy_boxes(new, windows, self._ratio(new), reference)
         self._count(spec.name, placed)
         return Kept(references, outputs, kept.calls + 1)
 
@@ -132,8 +139,13 @@ class SkipRunner(StepRunner):
         return Fraction(array.shape[-1], self._layout.width)
 
     def _count(self, name: str, placed: list[Windows]) -> None:
-        tiles = np.zeros(self._layout.grid, bool)
+        tiles, size = np.zeros(self._layout.grid, bool), self._layout.tile
         for windows in placed:
-            rows, columns = -(-windows.tiles // windows.size).T  # the last ones may begin earlier than on the grid
-            tiles[rows, columns] = True
+            for top, left, bottom, right in windows.boxes.tolist():
+                tiles[top // size : -(-bottom // size), left // size : -(-right // size)] = True
         self.stats.note(name, tiles, sum(windows.area for windows in placed), frame_pixels=self._pixels)
+
+    def _copy(self, array: np.ndarray) -> np.ndarray:
+        copy = self._pool.empty(array.shape, array.dtype)
+        torch.from_numpy(copy).copy_(torch.from_numpy(array))  # with all threads
+        return copy

@@ -1,4 +1,4 @@
-"""Where rectangles of tiles are cut out of a frame, and how they get out and back in: all tiles of a shape at once."""
+"""Where rectangles of tiles are cut out of a frame, and how they get out and back in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+import torch
+from torch import Tensor
 
 from vsrq.runtime.skip.boxes import Box, cover
 
@@ -20,23 +21,19 @@ _ALIGNMENT = 4  # pixels; starts of windows must be whole pixels at every level 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one shape, and the tiles that are taken out of them.
+    """Windows of one shape, and what is taken out of them.
 
     Attributes:
         height: Of a window in pixels of the frame.
         width: Likewise.
         starts: Top and left of each, ``(n, 2)``.
-        tiles: Top and left of the tiles in the frame, ``(k, 2)``.
-        owners: The window of each tile, ``(k,)``.
-        size: Edge of a tile.
+        boxes: Top, left, bottom and right of the tiles taken out of each, in pixels of the frame, ``(n, 4)``.
     """
 
     height: int
     width: int
     starts: np.ndarray
-    tiles: np.ndarray
-    owners: np.ndarray
-    size: int
+    boxes: np.ndarray
 
     @property
     def area(self) -> int:
@@ -93,29 +90,11 @@ class Layout:
         return np.minimum(np.append(_EDGES, size)[index], size)
 
     def _windows(self, height: int, width: int, boxes: Sequence[Box], margin: int) -> Windows:
-        corners = np.array(boxes)
-        starts = np.stack(
-            [
-                self._starts(corners[:, 0], corners[:, 2], height, self.height, margin),
-                self._starts(corners[:, 1], corners[:, 3], width, self.width, margin),
-            ],
-            axis=1,
-        )
-        shapes = corners[:, 2:] - corners[:, :2]
-        counts = shapes.prod(1)
-        owners = np.repeat(np.arange(len(boxes)), counts)
-        # number of each tile within its box, then row and column
-        within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = corners[owners, :2] + np.stack(np.divmod(within, shapes[owners, 1]), axis=1)
-        limits = [self.height - self.tile, self.width - self.tile]
-        return Windows(height, width, starts, np.minimum(places * self.tile, limits), owners, self.tile)
-
-    def _starts(self, first: np.ndarray, last: np.ndarray, edge: int, size: int, margin: int) -> np.ndarray:
-        # a tile that is cut off at the border begins earlier instead
-        low = np.minimum(first * self.tile, size - self.tile) - margin
-        needed = np.minimum(last * self.tile, size) + margin - low
-        spare = np.maximum(edge - needed, 0) // (2 * _ALIGNMENT) * _ALIGNMENT
-        return np.clip(low - spare, 0, size - edge)
+        size = np.array([self.height, self.width])
+        pixels = np.minimum(np.array(boxes) * self.tile, np.tile(size, 2))
+        low, high = pixels[:, :2] - margin, pixels[:, 2:] + margin
+        spare = np.maximum([height, width] - (high - low), 0) // (2 * _ALIGNMENT) * _ALIGNMENT
+        return Windows(height, width, np.clip(low - spare, 0, size - [height, width]), pixels)
 
 
 def gather(array: np.ndarray, windows: Windows, ratio: Fraction, part: slice, out: np.ndarray) -> np.ndarray:
@@ -128,33 +107,32 @@ def gather(array: np.ndarray, windows: Windows, ratio: Fraction, part: slice, ou
         part: Which of the windows.
         out: Where to, ``(n, c, height, width)``.
     """
-    ys, xs = _scaled(windows.starts[part], ratio).T
-    view = sliding_window_view(array[0], out.shape[2:], axis=(1, 2)).transpose(1, 2, 0, 3, 4)
-    out[...] = view[ys, xs]
+    source, target = torch.from_numpy(array)[0], torch.from_numpy(out)
+    height, width = out.shape[2:]
+    for window, (top, left) in zip(target, _scaled(windows.starts[part], ratio).tolist(), strict=True):
+        window.copy_(source[:, top : top + height, left : left + width])
     return out
 
 
 def scatter(results: np.ndarray, windows: Windows, ratio: Fraction, part: slice, target: np.ndarray) -> None:
-    """Copy the tiles of computed windows ``(n, c, height, width)`` into ``(1, c, h, w)``; see :func:`gather`."""
-    start, stop, _ = part.indices(len(windows.starts))
-    chosen = (windows.owners >= start) & (windows.owners < stop)
-    tiles, owners = windows.tiles[chosen], windows.owners[chosen]
-    inside = _scaled(tiles - windows.starts[owners], ratio)
-    edge = int(windows.size * ratio)
-    source = sliding_window_view(results, (edge, edge), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
-    _tiles_view(target, edge)[tuple(_scaled(tiles, ratio).T)] = source[owners - start, inside[:, 0], inside[:, 1]]
+    """Copy the boxes of computed windows ``(n, c, height, width)`` into ``(1, c, h, w)``; see :func:`gather`."""
+    boxes = windows.boxes[part]
+    inside = boxes - np.tile(windows.starts[part], 2)
+    places = zip(_scaled(inside, ratio).tolist(), _scaled(boxes, ratio).tolist(), strict=True)
+    for window, (source, box) in zip(torch.from_numpy(results), places, strict=True):
+        _part(torch.from_numpy(target)[0], box).copy_(_part(window, source))
 
 
-def copy_tiles(source: np.ndarray, windows: Windows, ratio: Fraction, target: np.ndarray) -> None:
-    """Copy the tiles of ``(1, c, h, w)`` to the same places of ``target``."""
-    edge, places = int(windows.size * ratio), tuple(_scaled(windows.tiles, ratio).T)
-    _tiles_view(target, edge)[places] = _tiles_view(source, edge)[places]
+def copy_boxes(source: np.ndarray, windows: Windows, ratio: Fraction, target: np.ndarray) -> None:
+    """Copy the boxes of ``(1, c, h, w)`` to the same places of ``target``."""
+    for box in _scaled(windows.boxes, ratio).tolist():
+        _part(torch.from_numpy(target)[0], box).copy_(_part(torch.from_numpy(source)[0], box))
 
 
-def _tiles_view(array: np.ndarray, edge: int) -> np.ndarray:
-    """Return the view ``(y, x, c, edge, edge)`` of all places of a tile."""
-    view = sliding_window_view(array[0], (edge, edge), axis=(1, 2), writeable=array.flags.writeable)
-    return view.transpose(1, 2, 0, 3, 4)
+def _part(array: Tensor, box: list[int]) -> Tensor:
+    """Return the view of a box ``(top, left, bottom, right)``; PyTorch copies between views with all threads."""
+    top, left, bottom, right = box
+    return array[:, top:bottom, left:right]
 
 
 def _scaled(places: np.ndarray, ratio: Fraction) -> np.ndarray:
