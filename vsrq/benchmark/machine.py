@@ -9,6 +9,7 @@ from pathlib import Path
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 _INT8_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # by which a run is kept from instructions the CPU has
 _PACKAGES = ("torch", "mmagic", "openvino", "onnxruntime", "nncf", "numba", "numpy")
 
 
@@ -34,6 +35,7 @@ def describe() -> dict[str, str]:
         "CPU flags": " ".join(cpu_flags()) or "unknown",
         "Python": platform.python_version(),
     }
+    info.update({name: os.environ[name] for name in _LIMITS if name in os.environ})
     for package in _PACKAGES:
         try:
             info[package] = importlib.metadata.version(package)

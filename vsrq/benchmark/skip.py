@@ -7,6 +7,8 @@ its round. What has been measured is kept in ``--out``: the same command goes on
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -45,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--network", choices=sorted(GENERATORS), default="basicvsr")
     add("--checkpoint", metavar="FILE", help="float weights; default: official ones for basicvsr, random ones else")
+    add("--bundle", type=Path, metavar="DIR", help="an exported bundle instead, with the policy it was calibrated to; "
+        "mmagic's network is left out then")
     add("--channels", type=int, help="instead of the network's own, for a quick look")
     add("--blocks", type=int, help="residual blocks instead of the network's own")
     add("--clips", nargs="+", default=list(LOADERS), choices=list(LOADERS), metavar="NAME",
@@ -70,6 +74,10 @@ def main(args: argparse.Namespace) -> int:
     if size is None or min(args.rounds, args.threads) < 1 or args.frames < 2:
         raise ConfigError(
             f"--rounds {args.rounds} and --threads {args.threads} must be 1 or more, --frames {args.frames} 2 or more."
+        )
+    if args.bundle is not None and args.budget is not None:
+        raise ConfigError(
+            "--budget calibrates the benchmark's own network; calibrate a bundle with tools/export.py --skip-budget."
         )
     text = Benchmark(args, size).run()
     sys.stdout.write(text)
@@ -97,11 +105,7 @@ class Benchmark:
 
     def run(self) -> str:
         """Return the report on everything that has been measured."""
-        self.workshop.prepare(_KIND)
-        folder = self.workshop.bundle(_KIND)
-        if self.args.budget is not None and (Bundle(folder).manifest.skip or {}).get("budget") != self.args.budget:
-            calibrate_bundle(folder, self.args.budget, threads=self.args.threads)
-        self.bundle = Bundle(folder)
+        self.bundle = Bundle(self._own_bundle() if self.args.bundle is None else self.args.bundle)
         own = {name: getattr(self.args, name) for name in ("tile", "tolerance", "halo")}
         chosen = {name: value for name, value in own.items() if value is not None}
         policy = Upscaler(self.bundle, skip=chosen).skip
@@ -110,12 +114,26 @@ class Benchmark:
         records = {name: self._measure(name, policy) for name in self.args.clips}
         return report(records)
 
+    def _own_bundle(self) -> Path:
+        self.workshop.prepare(_KIND)
+        folder = self.workshop.bundle(_KIND)
+        if self.args.budget is not None and (Bundle(folder).manifest.skip or {}).get("budget") != self.args.budget:
+            calibrate_bundle(folder, self.args.budget, threads=self.args.threads)
+        return folder
+
+    def _subject(self) -> dict[str, Any]:
+        """Return what is measured, for the record."""
+        if self.args.bundle is None:
+            subject = self.subject
+            return dict(network=subject.network, generator=subject.generator, weights=subject.weights)
+        content = hashlib.sha256(json.dumps(self.bundle.manifest.files, sort_keys=True).encode()).hexdigest()
+        return dict(network=self.bundle.path.resolve().name, generator=content, weights="of the bundle")
+
     def _measure(self, name: str, policy: SkipPolicy) -> Record:
+        subject = self._subject()
         settings = dict(
+            **subject,
             clip=name,
-            network=self.args.network,
-            generator=self.subject.generator,
-            weights=self.subject.weights,
             version=self.workshop.version,
             policy=policy.to_json(),
             size=self.size,
@@ -123,7 +141,7 @@ class Benchmark:
             threads=self.args.threads,
             machine=machine.describe(),
         )
-        file = self.args.out / f"{name}-{self.args.network}.json"
+        file = self.args.out / f"{name}-{subject['network']}.json"
         record = Record(settings) if self.args.fresh else Record.resume(file, settings)
         if len(record.rounds) >= self.args.rounds or self._late():
             return record
@@ -145,7 +163,7 @@ class Benchmark:
 
     def _contestants(self, policy: SkipPolicy) -> dict[str, Running | Upscaler]:
         running: dict[str, Running | Upscaler] = {}
-        if not self.args.no_mmagic:
+        if not self.args.no_mmagic and self.args.bundle is None:
             running[REFERENCE] = start(CONTESTANTS[REFERENCE], self.workshop, self.args.threads)
         for key, skip in ((DENSE, None), (SKIP, policy)):
             running[key] = Upscaler(self.bundle, threads=self.args.threads, skip=skip)

@@ -10,6 +10,7 @@ from vsrq.deploy.torch_backend import TorchSteps
 from vsrq.errors import ConfigError, StateError
 from vsrq.residual import SkipPolicy
 from vsrq.runtime import Upscaler
+from vsrq.runtime.skip.activity import Judge
 from vsrq.runtime.skip.graphs import WindowGraphs
 from vsrq.runtime.skip.runner import SkipRunner
 from vsrq.runtime.skip.stats import SkipStats
@@ -151,6 +152,23 @@ def test_a_cut_forgets():
 def test_motion_everywhere_is_computed_whole():
     _, stats = skipping(float_net("basicvsr"), noisy(3, 40, 48), dict(tolerance=1))
     assert all(entry.dense == entry.calls for entry in stats.steps.values())
+
+
+def test_motion_everywhere_is_looked_at_seldom_and_rest_is_found_again(monkeypatch):
+    """After the 1st, 2nd, 3rd and 4th look in vain 1, 3, 7 and 15 calls are computed whole without another."""
+    looks, activity = [], Judge.activity
+    monkeypatch.setattr(Judge, "activity", lambda self, *args: looks.append(call) or activity(self, *args))
+    runner, _, stats = encoder_runner(SkipPolicy(tolerance=1, refresh=None), (32, 32))
+    memory, entry = StepMemory(), stats.steps["encode"]
+    frames = [frame.transpose(2, 0, 1)[None].astype(np.float32) / 255 for frame in noisy(50, 32, 32)]
+    for call in range(70):
+        frame = frames[min(call, 49)]
+        runner("encode", {"frame": frame}, memory, seen=[frame])
+        held = memory.kept.nbytes
+        assert (held == 0) == (call + 1 not in (1, 3, 7, 15, 31, 47, 63) and call < 63)
+    assert looks[:7] == [1, 3, 7, 15, 31, 47, 63]
+    assert entry.dense == 63
+    assert looks[6:] == list(range(63, 70))
 
 
 def test_one_upscaler_serves_streams_side_by_side():
