@@ -92,3 +92,26 @@ def test_rounds_are_paired_and_continued(tmp_path, monkeypatch):
     assert again.rounds == record.rounds
     assert np.isfinite(again.ratios("skip", "dense")).all()
     assert "rendered_5" in report({"rendered_5": again})
+
+
+def test_a_bundle_of_ones_own_is_measured_without_mmagic(tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    from tests.deploy.nets import float_net
+    from vsrq.benchmark.skip_clips import load
+    from vsrq.deploy.torch_backend import TorchSteps
+
+    bundle = TorchSteps(float_net("edvr"))
+    bundle.path, bundle.manifest = tmp_path / "mine", SimpleNamespace(files={"encode": {"encode.xml": "1234"}})
+    monkeypatch.setattr(skip, "Bundle", lambda path: bundle if path == bundle.path else None)
+    monkeypatch.setattr(skip, "load", lambda name, frames, size: load(name, frames, (32, 40)))
+    parser = argparse.ArgumentParser()
+    skip.add_arguments(parser)
+    given = ["--bundle", str(bundle.path), "--out", str(tmp_path / "out")]
+    one = ["--frames", "2", "--rounds", "1", "--threads", "1", "--flow-checkpoint", "none", "--clips", "rendered_5"]
+    assert skip.main(parser.parse_args([*given, *one])) == 0
+    record = json.loads((tmp_path / "out" / "rendered_5-mine.json").read_text())
+    assert set(record["contestants"]) == {"dense", "skip"}
+    assert "## Skipping, mine, 1 threads" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="calibrate a bundle with tools/export.py --skip-budget"):
+        skip.main(parser.parse_args([*given, "--budget", "0.05"]))

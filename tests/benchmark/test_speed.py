@@ -137,6 +137,13 @@ def test_flags_are_read_from_cpuinfo(tmp_path):
     assert machine.cpu_flags(tmp_path / "none") == []
 
 
+def test_a_run_kept_from_instructions_says_so(monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert "ONEDNN_MAX_CPU_ISA" not in machine.describe()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
+    assert machine.describe()["ONEDNN_MAX_CPU_ISA"] == "AVX512_CORE_VNNI"
+
+
 def test_looped_clip_never_jumps():
     frames = np.arange(4)
     assert [int(frame) for frame in looped(frames, 9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
