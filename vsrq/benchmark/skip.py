@@ -79,9 +79,9 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--budget calibrates the benchmark's own network; calibrate a bundle with tools/export.py --skip-budget."
         )
+    args.out.mkdir(parents=True, exist_ok=True)
     text = Benchmark(args, size).run()
     sys.stdout.write(text)
-    args.out.mkdir(parents=True, exist_ok=True)
     partial = args.out / "skip.md.partial"
     partial.write_text(text, "utf-8")
     partial.replace(args.out / "skip.md")

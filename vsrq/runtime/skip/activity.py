@@ -29,7 +29,7 @@ class Kept:
         references: What was last computed with, tile by tile: inputs, or the frames seen.
         outputs: Results, by name.
         calls: Since everything was computed.
-        misses: Looks in a row, at most 4, after which everything had to be computed.
+        misses: Looks, at most 4, after which everything had to be computed, since at least half was saved.
         pause: Calls that are computed whole before the next look; nothing is kept for them.
     """
 

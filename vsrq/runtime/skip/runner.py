@@ -116,8 +116,9 @@ class SkipRunner(StepRunner):
                 for new, reference in zip(driving, references, strict=True):
                     if new is not reference:
                         copy_boxes(new, windows, self._ratio(new), reference)
-        self._count(spec.name, placed)
-        return Kept(references, outputs, kept.calls + 1)
+        # what saves less than half is no success either: the next miss is one more in a row
+        pixels = self._count(spec.name, placed)
+        return Kept(references, outputs, kept.calls + 1, 0 if 2 * pixels <= self._pixels else kept.misses)
 
     def _compute_batch(self, spec: StepSpec, values: Arrays, windows: Windows, part: slice, outputs: Arrays) -> None:
         shape = windows.height, windows.width, part.stop - part.start
@@ -138,12 +139,15 @@ class SkipRunner(StepRunner):
     def _ratio(self, array: np.ndarray) -> Fraction:
         return Fraction(array.shape[-1], self._layout.width)
 
-    def _count(self, name: str, placed: list[Windows]) -> None:
+    def _count(self, name: str, placed: list[Windows]) -> int:
+        """Add a call to the statistics; returns the pixels of its windows."""
         tiles, size = np.zeros(self._layout.grid, bool), self._layout.tile
         for windows in placed:
             for top, left, bottom, right in windows.boxes.tolist():
                 tiles[top // size : -(-bottom // size), left // size : -(-right // size)] = True
-        self.stats.note(name, tiles, sum(windows.area for windows in placed), frame_pixels=self._pixels)
+        seen = sum(windows.area for windows in placed)
+        self.stats.note(name, tiles, seen, frame_pixels=self._pixels)
+        return seen
 
     def _copy(self, array: np.ndarray) -> np.ndarray:
         copy = self._pool.empty(array.shape, array.dtype)
