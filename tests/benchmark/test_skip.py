@@ -113,5 +113,5 @@ def test_a_bundle_of_ones_own_is_measured_without_mmagic(tmp_path, monkeypatch, 
     record = json.loads((tmp_path / "out" / "rendered_5-mine.json").read_text())
     assert set(record["contestants"]) == {"dense", "skip"}
     assert "## Skipping, mine, 1 threads" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="calibrate a bundle with tools/export.py --skip-budget"):
+    with pytest.raises(ConfigError, match=r"calibrate a bundle with tools/export\.py --skip-budget"):
         skip.main(parser.parse_args([*given, "--budget", "0.05"]))
