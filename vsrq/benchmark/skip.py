@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--network", choices=sorted(GENERATORS), default="basicvsr")
     add("--checkpoint", metavar="FILE", help="float weights; default: official ones for basicvsr, random ones else")
-    add("--bundle", type=Path, metavar="DIR", help="an exported bundle instead, with the policy it was calibrated to; "
-        "mmagic's network is left out then")
+    add("--bundle", type=Path, metavar="DIR",
+        help="an exported bundle instead, with the policy it was calibrated to; without mmagic's network")  # fmt: skip
     add("--channels", type=int, help="instead of the network's own, for a quick look")
     add("--blocks", type=int, help="residual blocks instead of the network's own")
     add("--clips", nargs="+", default=list(LOADERS), choices=list(LOADERS), metavar="NAME",
