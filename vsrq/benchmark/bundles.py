@@ -139,10 +139,10 @@ def _export_float(workshop: Workshop, backend: str, kind: str) -> None:
     export(workshop.net(), workshop.bundle(kind), clip, backend=backend, overwrite=True)
 
 
-def _export_quantized(workshop: Workshop) -> None:
+def _export_quantized(workshop: Workshop, shortcuts: str, kind: str) -> None:
     clip = to_tensor(source_clip(workshop.subject, *_PARITY_SIZE)[:PARITY_FRAMES])
-    net = quantized_net(workshop.subject, workshop.weights)
-    export(net, workshop.bundle("openvino-w8a8"), clip, overwrite=True)
+    net = quantized_net(workshop.subject, workshop.weights, shortcuts=shortcuts)
+    export(net, workshop.bundle(kind), clip, overwrite=True)
 
 
 def _export_nncf(workshop: Workshop) -> None:
@@ -188,7 +188,8 @@ MAKERS: Mapping[str, Callable[[Workshop], None]] = {
     "openvino-fp32": lambda workshop: _export_float(workshop, "openvino", "openvino-fp32"),
     "onnxruntime-fp32": lambda workshop: _export_float(workshop, "onnxruntime", "onnxruntime-fp32"),
     "openvino-nncf": _export_nncf,
-    "openvino-w8a8": _export_quantized,
+    "openvino-w8a8": lambda workshop: _export_quantized(workshop, "float", "openvino-w8a8"),
+    "openvino-w8a8-codes": lambda workshop: _export_quantized(workshop, "codes", "openvino-w8a8-codes"),
 }
 
 

@@ -46,7 +46,7 @@ class Contestant:
 
 
 REFERENCE = "mmagic"
-OURS = "vsrq"
+OURS, CODED = "vsrq", "vsrq-codes"
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
@@ -58,6 +58,7 @@ CONTESTANTS = {
         Contestant("openvino-bf16", "OpenVINO bf16", "openvino-fp32", {"precision": "bf16"}),
         Contestant("nncf", "NNCF int8, OpenVINO", "openvino-nncf"),
         Contestant(OURS, "vsrq int8 (W8A8), OpenVINO", "openvino-w8a8"),
+        Contestant(CODED, "vsrq int8, shortcuts in codes, OpenVINO", "openvino-w8a8-codes"),
     )
 }
 

@@ -106,17 +106,19 @@ def float_net(subject: Subject) -> nn.Module:
     return net.eval()
 
 
-def quantized_net(subject: Subject, weights: Path) -> nn.Module:
+def quantized_net(subject: Subject, weights: Path, *, shortcuts: str = "float") -> nn.Module:
     """Return the network at 8 bit throughout, calibrated.
 
     Args:
         subject: Which network.
         weights: The float weights, as a state dict.
+        shortcuts: As in :class:`vsrq.models.QuantizedVSR`.
     """
     rules = FLOW_RULES if subject.network != "edvr" else []
     quant = dict(weight=dict(bits=8), act=dict(bits=8), rules=rules)
     architecture = dict(type="FloatVSR", generator=subject.generator, pixel_loss=dict(type="CharbonnierLoss"))
-    model = QuantizedVSR(architecture, quant, float_checkpoint=str(weights)).to(memory_format=torch.channels_last)
+    model = QuantizedVSR(architecture, quant, float_checkpoint=str(weights), shortcuts=shortcuts)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     clips = calibration(subject)
 
     def run() -> None:

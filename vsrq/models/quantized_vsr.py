@@ -19,6 +19,7 @@ from vsrq.models.deform import DeformConv2d
 from vsrq.models.depth import FULL, DynamicDepth, skipped_layers
 from vsrq.models.float_vsr import FloatVSR
 from vsrq.models.hidden_state import StateMeter, StateStorage, has_recurrent_features, stored_features
+from vsrq.models.shortcuts import set_shortcuts
 from vsrq.quant import QuantDeformConv2d, add_lora, cost, prepare, prepare_nf4, register_quant_layer
 from vsrq.quant.adaptive import AdaptiveQuantizer
 from vsrq.quant.calibratable import name_calibratables
@@ -63,6 +64,8 @@ class QuantizedVSR(FloatVSR):
         policy: Arguments of :class:`vsrq.models.bit_policy.BitPolicy`: ``widths``, ``budget``, ``net``, ``loss``,
             ``temperature``, ``use``; for weights and activations with ``policy=True``, whose bits a small network
             chooses per frame. A batch is run clip by clip.
+        shortcuts: What the shortcuts of residual blocks carry: ``'float'``, or ``'codes'`` of 8 bits and less, faster
+            where integer kernels are very fast, and less accurate; see :func:`vsrq.models.shortcuts.set_shortcuts`.
 
     Attributes:
         layer_table: What :func:`vsrq.quant.prepare` or :func:`vsrq.quant.prepare_nf4` did, one row per layer.
@@ -93,6 +96,7 @@ class QuantizedVSR(FloatVSR):
         lora: Mapping[str, Any] | None = None,
         adaptive: Mapping[str, Any] | None = None,
         policy: Mapping[str, Any] | None = None,
+        shortcuts: str = "float",
     ) -> None:
         if (quant is None) == (nf4 is None):
             raise ConfigError("QuantizedVSR takes either quant=dict(...) or nf4=dict(...), and exactly one of them.")
@@ -126,6 +130,7 @@ class QuantizedVSR(FloatVSR):
             check_keys(residual, RESIDUAL_SETTINGS, "residual")
             recipe = {"warmup": self.generator.residual_warmup, **residual}
             self.residual_table = convert_residual(self.generator, **recipe)
+        set_shortcuts(self.generator, shortcuts)
         self._adapt_bits(adaptive, residual is not None)
         if policy is not None:
             check_keys(policy, ["widths", "budget", "net", "loss", "temperature", "use"], "policy")

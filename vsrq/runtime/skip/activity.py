@@ -17,7 +17,7 @@ from vsrq.errors import StateError
 from vsrq.residual.skip_policy import SkipPolicy, changed_pixels, moved, spread, tiles_of, to_frame_size
 
 _STEP = 4  # pixels; margins are multiples of it: windows begin at whole pixels of a pyramid, and have few shapes
-_MOST_MISSES = 4  # after which one call of 16 is looked at
+_MOST_MISSES = 2  # after which one call of 16 is looked at
 _SEARCH = 16  # pixels a step without a bounded receptive field sees at least: flows search that far
 
 
@@ -29,7 +29,7 @@ class Kept:
         references: What was last computed with, tile by tile: inputs, or the frames seen.
         outputs: Results, by name.
         calls: Since everything was computed.
-        misses: Looks, at most 4, after which everything had to be computed, since at least half was saved.
+        misses: Looks, at most 2, after which everything had to be computed, since at least half was saved.
         pause: Calls that are computed whole before the next look; nothing is kept for them.
     """
 
@@ -49,7 +49,7 @@ class Kept:
                 that motion everywhere costs next to nothing.
         """
         misses = min(self.misses + looked, _MOST_MISSES)
-        pause = 2**misses - 1 if looked else max(self.pause - 1, 0)
+        pause = 4**misses - 1 if looked else max(self.pause - 1, 0)
         return Kept(misses=misses, pause=pause) if pause else Kept(references, outputs, misses=misses)
 
     @property
