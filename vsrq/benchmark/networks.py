@@ -118,7 +118,7 @@ def quantized_net(subject: Subject, weights: Path, *, shortcuts: str = "float") 
     quant = dict(weight=dict(bits=8), act=dict(bits=8), rules=rules)
     architecture = dict(type="FloatVSR", generator=subject.generator, pixel_loss=dict(type="CharbonnierLoss"))
     model = QuantizedVSR(architecture, quant, float_checkpoint=str(weights), shortcuts=shortcuts)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last)
     clips = calibration(subject)
 
     def run() -> None:
