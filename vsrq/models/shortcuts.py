@@ -1,7 +1,7 @@
 """What the shortcuts of residual blocks carry: floats, or the codes that the block's first convolution reads.
 
-In float, a block's sum is written and read once more to be rounded for the next block. Where integer kernels are fast
-that takes a fifth of the time; in codes nothing of it is left, and each block adds its own rounding error to the sum.
+In float, a block's sum is written and read once more to be rounded for the next block. In codes nothing of that is
+left, and each block adds its own rounding error to the sum.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CodedShortcutBlock(nn.Module):
         return identity + self.conv2(self.relu(self.conv1(x))) * self.res_scale
 
 
-def set_shortcuts(net: nn.Module, shortcuts: str) -> int:
+def set_shortcuts(net: nn.Module, shortcuts: str) -> None:
     """Choose what the shortcuts of a quantized network's residual blocks carry.
 
     Blocks whose first convolution has float activations stay as they are. Names of parameters do not change.
@@ -49,9 +49,6 @@ def set_shortcuts(net: nn.Module, shortcuts: str) -> int:
         net: After :func:`vsrq.quant.prepare`; changed in place.
         shortcuts: ``'float'``, or ``'codes'`` as int8 tools do.
 
-    Returns:
-        How many blocks were replaced.
-
     Raises:
         ConfigError: No such choice, or codes are asked for where no block has them: without quantized residual
             blocks, with temporal residuals, or with blocks that can be skipped.
@@ -59,7 +56,7 @@ def set_shortcuts(net: nn.Module, shortcuts: str) -> int:
     if shortcuts not in SHORTCUTS:
         raise ConfigError(f"shortcuts must be one of {', '.join(map(repr, SHORTCUTS))}, got {shortcuts!r}.")
     if shortcuts == "float":
-        return 0
+        return
     found = [
         (parent, name, block)
         for parent in net.modules()
@@ -73,7 +70,6 @@ def set_shortcuts(net: nn.Module, shortcuts: str) -> int:
         )
     for parent, name, block in found:
         setattr(parent, name, CodedShortcutBlock(block))
-    return len(found)
 
 
 def _has_codes(conv: nn.Module) -> bool:

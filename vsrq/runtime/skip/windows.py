@@ -119,14 +119,16 @@ def scatter(results: np.ndarray, windows: Windows, ratio: Fraction, part: slice,
     boxes = windows.boxes[part]
     inside = boxes - np.tile(windows.starts[part], 2)
     places = zip(_scaled(inside, ratio).tolist(), _scaled(boxes, ratio).tolist(), strict=True)
+    whole = torch.from_numpy(target)[0]
     for window, (source, box) in zip(torch.from_numpy(results), places, strict=True):
-        _part(torch.from_numpy(target)[0], box).copy_(_part(window, source))
+        _part(whole, box).copy_(_part(window, source))
 
 
 def copy_boxes(source: np.ndarray, windows: Windows, ratio: Fraction, target: np.ndarray) -> None:
     """Copy the boxes of ``(1, c, h, w)`` to the same places of ``target``."""
+    old, new = torch.from_numpy(target)[0], torch.from_numpy(source)[0]
     for box in _scaled(windows.boxes, ratio).tolist():
-        _part(torch.from_numpy(target)[0], box).copy_(_part(torch.from_numpy(source)[0], box))
+        _part(old, box).copy_(_part(new, box))
 
 
 def _part(array: Tensor, box: list[int]) -> Tensor:
