@@ -262,7 +262,7 @@ def _deform_pack(channels: int, deform_groups: int) -> DeformConv2d:
 
 def _half(module: ConvModule, feat: Tensor, half: int) -> Tensor:
     """Convolve the neighbour's (0) or the reference's (1) half of a module's input channels."""
-    channels = feat.shape[1]
+    channels = module.in_channels // 2  # not that of ``feat``: in an exported graph it would depend on the input
     return module.conv(feat, slice(half * channels, (half + 1) * channels))
 
 
