@@ -31,6 +31,7 @@ class Kept:
         calls: Since everything was computed.
         misses: Looks, at most 2, after which everything had to be computed, since at least half was saved.
         pause: Calls that are computed whole before the next look; nothing is kept for them.
+        made_of: Numbers of the branches' results that the last call read; see :class:`vsrq.runtime.skip.origin.WholeResults`.
     """
 
     references: tuple[np.ndarray, ...] = ()
@@ -38,6 +39,7 @@ class Kept:
     calls: int = 0
     misses: int = 0
     pause: int = 0
+    made_of: tuple[int, ...] = ()
 
     def after_whole(self, references: tuple[np.ndarray, ...], outputs: Arrays, *, looked: bool) -> Kept:
         """Return what is kept after a call that computed the whole frame.
@@ -92,8 +94,14 @@ class Judge:
             return tuple(seen)
         return tuple(values[port.name] for port in spec.inputs)
 
-    def can_tell(self, driving: Sequence[np.ndarray], kept: Kept) -> bool:
-        """Return whether there is something to compare with, and no refresh is due."""
+    def can_tell(self, driving: Sequence[np.ndarray], made_of: Sequence[int], kept: Kept) -> bool:
+        """Return whether there is something to compare with, no refresh is due, and no branch was computed whole.
+
+        Features of a whole frame are new everywhere, more so than their frames: what has been made of older ones
+        would stay behind.
+        """
+        if self.policy.tolerance > 0 and any(new not in (0, old) for new, old in zip(made_of, kept.made_of)):
+            return False
         due = self.policy.refresh is not None and kept.calls + 1 >= self.policy.refresh
         return not due and not kept.pause and len(driving) == len(kept.references)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,7 @@ from vsrq.errors import ConfigError
 from vsrq.residual.skip_policy import SkipPolicy
 from vsrq.runtime.skip.activity import Activity, Judge, Kept
 from vsrq.runtime.skip.graphs import WindowGraphs
+from vsrq.runtime.skip.origin import WholeResults
 from vsrq.runtime.skip.stats import SkipStats
 from vsrq.runtime.skip.windows import Layout, Windows, copy_boxes, gather, scatter
 
@@ -53,7 +55,7 @@ class SkipRunner(StepRunner):
         self.windows, self.policy, self.stats = windows, policy, stats
         self._layout = Layout(*size, policy.tile)
         self._judge = Judge(policy, *size)
-        self._pool = ArrayPool()
+        self._pool, self._whole = ArrayPool(), WholeResults()
         self._pixels = size[0] * size[1]
 
     def __call__(
@@ -66,22 +68,24 @@ class SkipRunner(StepRunner):
         """
         spec, known = self.graphs[name].spec, dict(values)
         kept = memory.kept if isinstance(memory.kept, Kept) else Kept()
+        made_of = tuple(self._whole.number(known[port.name]) for port in spec.inputs if port.name in self.plan.branches)
         with self.stats.timed(name, "policy"):
             driving = self._judge.driving(spec, known, seen)
-            looked = self._judge.can_tell(driving, kept)
+            looked = self._judge.can_tell(driving, made_of, kept)
             found = self._judge.activity(spec, driving, known, kept) if looked else None
             placed = None if found is None else self._place(found)
         if found is None or placed is None:
             outputs = self._compute_all(spec, known, memory)
-            memory.kept = kept.after_whole(driving, outputs, looked=looked)
-            return dict(outputs)
-        if placed:
+            kept = kept.after_whole(driving, outputs, looked=looked)
+        elif placed:
             kept = self._compute(spec, known, placed, driving, kept)
+            outputs = kept.outputs
         else:
-            kept = Kept(kept.references, kept.outputs, kept.calls + 1)
+            kept = replace(kept, calls=kept.calls + 1, misses=0)
+            outputs = kept.outputs
             self.stats.note(name, found.tiles, 0, frame_pixels=self._pixels)
-        memory.kept = kept
-        return dict(kept.outputs)
+        memory.kept = replace(kept, made_of=made_of)
+        return dict(outputs)
 
     def _place(self, found: Activity) -> list[Windows] | None:
         """Return the windows to compute; ``None`` where the whole frame is cheaper."""
@@ -97,6 +101,7 @@ class SkipRunner(StepRunner):
             outputs = super().__call__(spec.name, values, memory)
         self.stats.steps[spec.name].dense_seconds += time.perf_counter() - start
         self.stats.note(spec.name, np.ones(self._layout.grid, bool), self._pixels, frame_pixels=self._pixels)
+        self._whole.note(outputs.values(), whole=True)
         return outputs
 
     def _compute(
@@ -109,6 +114,7 @@ class SkipRunner(StepRunner):
                 new if new is old or new.size == 1 else self._copy(old)
                 for new, old in zip(driving, kept.references, strict=True)
             )
+        self._whole.note(outputs.values(), whole=False)
         for windows in placed:
             for part in self.windows.batches(len(windows.starts)):
                 self._compute_batch(spec, values, windows, part, outputs)

@@ -1,0 +1,32 @@
+"""Which arrays are results of a call that computed the whole frame."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+
+import numpy as np
+
+
+class WholeResults:
+    """Numbers the results of whole frames, so that whoever reads them can tell new ones from those it had before.
+
+    Arrays are told by identity and not kept alive.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}
+        self._count = 0
+
+    def note(self, arrays: Iterable[np.ndarray], *, whole: bool) -> None:
+        """Give arrays new numbers, or none where only parts of them were computed."""
+        for array in arrays:
+            key = id(array)
+            self._known.pop(key, None)  # memory is used again
+            if whole:
+                self._count += 1
+                self._known[key] = weakref.ref(array, lambda _, key=key: self._known.pop(key, None)), self._count
+
+    def number(self, array: np.ndarray) -> int:
+        """Return the number of a result of a whole frame, 1 or more; 0 for all other arrays."""
+        return self._known.get(id(array), (None, 0))[1]
