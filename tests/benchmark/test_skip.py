@@ -81,7 +81,7 @@ def test_rounds_are_paired_and_continued(tmp_path, monkeypatch):
     benchmark = skip.Benchmark(args, (32, 40))
     benchmark.bundle = TorchSteps(float_net("edvr"))
     monkeypatch.setattr(skip, "load", lambda name, frames, size: load("rendered_5", frames, size))
-    policy = SkipPolicy(tolerance=1.0, halo=0, break_even=1.0)
+    policy = SkipPolicy(tolerance=1.0, halo=0, break_even=1.0, overhead=0)
     record = benchmark._measure("rendered_5", policy)
     assert [list(entry) for entry in record.rounds] == [["dense", "skip"], ["skip", "dense"]]
     assert 0 < record.contestants["skip"]["skipped"] < 1

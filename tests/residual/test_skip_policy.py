@@ -77,12 +77,21 @@ def test_masks_of_a_pyramid_cover_their_pixels():
         (dict(halo="whole"), "halo must be 'full'"),
         (dict(refresh=0), "refresh must be 1 call or more, or None for never, got 0"),
         (dict(break_even=1.5), "break_even must be a share of the frame from 0 to 1, got 1.5"),
+        (dict(overhead=-1), "overhead must be a number of pixels, 0 or more, got -1"),
         (dict(tolerence=1), "unknown key 'tolerence' in skip; did you mean 'tolerance'"),
     ],
 )
 def test_bad_settings(setting, message):
     with pytest.raises(ConfigError, match=message):
         SkipPolicy.build(setting)
+
+
+def test_windows_have_to_save_more_than_they_cost():
+    policy = SkipPolicy(break_even=0.8, overhead=1000)
+    assert policy.saves(0, 2000)
+    assert policy.saves(6999, 10_000)
+    assert not policy.saves(7000, 10_000)
+    assert not policy.saves(0, 1250)  # too small a frame to be cut
 
 
 def test_a_policy_survives_a_manifest():

@@ -153,7 +153,7 @@ def measured_break_even(
         for clip in timed:
             for _frame in upscaler.stream(clip.low):
                 pass
-    return stats.break_even()
+    return stats.break_even(policy.overhead)
 
 
 def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **settings: Any) -> Trial:

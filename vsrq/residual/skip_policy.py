@@ -33,6 +33,8 @@ class SkipPolicy:
             ``'full'`` takes the receptive field, which is exact and slow.
         refresh: Calls after which everything is computed again; ``None`` for never.
         break_even: Share of the frame, in pixels the network sees, from which the whole frame is computed.
+        overhead: Pixels whose time a call that computes windows costs besides them; added to what the network sees
+            before that is compared with ``break_even``. It decides on small frames.
 
     Raises:
         ConfigError: A value is out of range.
@@ -43,6 +45,7 @@ class SkipPolicy:
     halo: int | Literal["full"] = 6
     refresh: int | None = 32
     break_even: float = 0.8
+    overhead: int = 1024
 
     def __post_init__(self) -> None:
         if self.tile not in TILES or isinstance(self.tile, bool):
@@ -57,6 +60,8 @@ class SkipPolicy:
             raise ConfigError(f"refresh must be 1 call or more, or None for never, got {self.refresh!r}.")
         if not _is_number(self.break_even) or not 0 <= self.break_even <= 1:
             raise ConfigError(f"break_even must be a share of the frame from 0 to 1, got {self.break_even!r}.")
+        if type(self.overhead) is not int or self.overhead < 0:
+            raise ConfigError(f"overhead must be a number of pixels, 0 or more, got {self.overhead!r}.")
 
     @classmethod
     def build(cls, config: Mapping[str, Any]) -> SkipPolicy:
@@ -67,6 +72,10 @@ class SkipPolicy:
     def to_json(self) -> dict[str, Any]:
         """Return what :meth:`build` takes."""
         return asdict(self)
+
+    def saves(self, seen: float, frame: int) -> bool:
+        """Return whether computing ``seen`` pixels in windows is faster than a frame of ``frame`` pixels."""
+        return seen + self.overhead < self.break_even * frame
 
 
 def changed_pixels(x: Tensor, reference: Tensor, tolerance: float) -> Tensor:

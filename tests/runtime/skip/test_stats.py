@@ -67,6 +67,8 @@ def test_the_break_even_is_where_a_pixel_in_windows_takes_as_long_as_two_of_the_
     assert stats.break_even() == pytest.approx((2 / 200) / (1 / 40))
     entry.seconds["gather"] += 1
     assert stats.break_even() == pytest.approx((2 / 200) / (2 / 40))
+    assert entry.windowed == 1
+    assert stats.break_even(10) == pytest.approx((2 / 200) / (2 / (40 + 10)))
 
 
 def test_a_restart_forgets():

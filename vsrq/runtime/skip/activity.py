@@ -128,10 +128,10 @@ class Judge:
                 continue
             mask |= to_frame_size(changed, self.height, self.width)
         tiles = tiles_of(mask, policy.tile)
-        if float(tiles.float().mean()) >= policy.break_even:
-            return None  # whatever is around it
         if not mask.any():
             return Activity(tiles.numpy(), 0)
+        if not policy.saves(float(tiles.float().mean()) * mask.numel(), mask.numel()):
+            return None  # whatever is around it
         return self._with_halo(spec, mask, [values[port.name] for port in spec.inputs if port.name.startswith("flow_")])
 
     def _with_halo(self, spec: StepSpec, mask: Tensor, flows: list[np.ndarray]) -> Activity | None:

@@ -89,11 +89,12 @@ class SkipRunner(StepRunner):
 
     def _place(self, found: Activity) -> list[Windows] | None:
         """Return the windows to compute; ``None`` where the whole frame is cheaper."""
-        limit = self.policy.break_even * self._pixels
-        if found.tiles.mean() * self._pixels >= limit:
-            return None
+        if not found.tiles.any():
+            return []
+        if not self.policy.saves(found.tiles.mean() * self._pixels, self._pixels):
+            return None  # before windows are placed: that takes time
         placed = self._layout.place(found.tiles, found.margin)
-        return None if sum(windows.area for windows in placed) >= limit and placed else placed
+        return placed if self.policy.saves(sum(windows.area for windows in placed), self._pixels) else None
 
     def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory) -> Arrays:
         start = time.perf_counter()

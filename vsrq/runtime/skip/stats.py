@@ -22,6 +22,7 @@ class StepStats:
     Attributes:
         calls: How often it was called.
         dense: Calls that computed the whole frame.
+        windowed: Calls that computed windows.
         skipped: Sum over the calls of the share of tiles that were not computed.
         pixels: Pixels of the frame the network really saw, halos included.
         seconds: By stage; computing whole frames counts as ``compute``.
@@ -30,6 +31,7 @@ class StepStats:
 
     calls: int = 0
     dense: int = 0
+    windowed: int = 0
     skipped: float = 0.0
     pixels: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -78,6 +80,7 @@ class SkipStats:
         entry = self.steps[step]
         entry.calls += 1
         entry.dense += pixels == frame_pixels
+        entry.windowed += 0 < pixels < frame_pixels
         entry.pixels += pixels
         entry.skipped += 1 - float(tiles.mean())
         self.frame_pixels = frame_pixels
@@ -134,15 +137,18 @@ class SkipStats:
             total += cost * (entry.pixels if executed else entry.calls * self.frame_pixels)
         return total
 
-    def break_even(self) -> float | None:
+    def break_even(self, overhead: int = 0) -> float | None:
         """Return the measured share of the frame's pixels from which computing the whole frame is faster.
 
         ``None`` unless both whole frames and windows were computed.
+
+        Args:
+            overhead: Pixels that count besides those of its windows for every call that computed some.
         """
         dense = sum(entry.dense_seconds for entry in self.steps.values())
         dense_pixels = sum(entry.dense * self.frame_pixels for entry in self.steps.values())
         seconds = sum(sum(entry.seconds.values()) for entry in self.steps.values()) - dense
-        pixels = sum(entry.pixels for entry in self.steps.values()) - dense_pixels
+        pixels = sum(entry.pixels + overhead * entry.windowed for entry in self.steps.values()) - dense_pixels
         if min(dense, seconds) <= 0 or min(dense_pixels, pixels) <= 0:
             return None
         return min(1.0, (dense / dense_pixels) / (seconds / pixels))
