@@ -32,7 +32,8 @@ def clips():
 
 def test_the_budget_is_kept_and_a_larger_one_saves_more(source, clips):
     found = [
-        calibrate_skip(source, clips, budget, tolerances=(1, 4, 16), halos=(8,), base=BASE, **SETTINGS) for budget in (0.0, 20.0)
+        calibrate_skip(source, clips, budget, tolerances=(1, 4, 16), halos=(8,), base=BASE, **SETTINGS)
+        for budget in (0.0, 20.0)
     ]
     assert found[0].loss <= 0
     assert found[1].loss <= 20
@@ -65,10 +66,35 @@ def test_no_break_even_without_windows(source, clips, monkeypatch):
 
 
 def test_a_budget_that_cannot_be_kept_tells_the_best(source, clips, monkeypatch):
-    scores = iter([30.0, 29.5, 29.75])
+    scores = iter([30.0, 29.75, 29.5, 29.75])  # dense, the most careful policy, then the two
     monkeypatch.setattr(skip_budget, "_psnr", lambda upscaler, clip: next(scores))
     with pytest.raises(ConfigError, match=r"0.1 dB cannot be kept .* reached is 0.250 dB, with tolerance 1 and halo 8"):
         calibrate_skip(source, clips, 0.1, tolerances=(1,), halos=(4, 8))
+
+
+def test_what_is_gained_by_skipping_does_not_pay_for_what_is_lost(source, clips, monkeypatch):
+    """Where the dense runtime drifts, the most careful policy is the yardstick."""
+    scores = {None: 30.0, (8, 1): 31.0, (4, 1): 30.96, (4, 4): 30.5, (8, 4): 30.98}
+
+    def score(upscaler, clip):
+        return scores[upscaler.skip and (upscaler.skip.halo, upscaler.skip.tolerance)]
+
+    monkeypatch.setattr(skip_budget, "_psnr", score)
+    found = calibrate_skip(source, clips, 0.05, tolerances=(1, 4), halos=(4, 8))
+    assert (found.policy.halo, found.policy.tolerance) == (4, 1)
+    assert found.loss == pytest.approx(0.04)
+    found = calibrate_skip(source, clips, 0.03, tolerances=(1, 4), halos=(4, 8))
+    assert (found.policy.halo, found.policy.tolerance) == (8, 4)
+    assert found.loss == pytest.approx(0.02)
+
+
+def test_our_own_shots_rest_before_something_that_moves():
+    clips = skip_budget.clips_of(())
+    assert [pair.low.shape for pair in clips.values()] == [(8, 68, 160, 3), (8, 90, 160, 3)]
+    for pair in clips.values():
+        change = np.abs(np.diff(pair.low.astype(int), axis=0)).max(-1)
+        assert 0.2 < (change <= 2).mean() < 0.95
+        assert pair.high.shape == (8, 3, 4 * pair.low.shape[1], 4 * pair.low.shape[2])
 
 
 @pytest.mark.parametrize("budget", [-0.1, float("nan"), "much"])

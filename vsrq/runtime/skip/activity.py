@@ -31,7 +31,8 @@ class Kept:
         calls: Since everything was computed.
         misses: Looks, at most 2, after which everything had to be computed, since at least half was saved.
         pause: Calls that are computed whole before the next look; nothing is kept for them.
-        made_of: Numbers of the branches' results that the last call read; see :class:`vsrq.runtime.skip.origin.WholeResults`.
+        made_of: Numbers, of :class:`vsrq.runtime.skip.origin.WholeResults`, of the branches' results that the last
+            call read.
     """
 
     references: tuple[np.ndarray, ...] = ()
@@ -100,7 +101,8 @@ class Judge:
         Features of a whole frame are new everywhere, more so than their frames: what has been made of older ones
         would stay behind.
         """
-        if self.policy.tolerance > 0 and any(new not in (0, old) for new, old in zip(made_of, kept.made_of)):
+        renewed = any(new not in (0, old) for new, old in zip(made_of, kept.made_of, strict=False))
+        if self.policy.tolerance > 0 and renewed:
             return False
         due = self.policy.refresh is not None and kept.calls + 1 >= self.policy.refresh
         return not due and not kept.pause and len(driving) == len(kept.references)

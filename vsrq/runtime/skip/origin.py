@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
@@ -21,12 +22,15 @@ class WholeResults:
     def note(self, arrays: Iterable[np.ndarray], *, whole: bool) -> None:
         """Give arrays new numbers, or none where only parts of them were computed."""
         for array in arrays:
-            key = id(array)
-            self._known.pop(key, None)  # memory is used again
+            self._known.pop(id(array), None)  # memory is used again
             if whole:
                 self._count += 1
-                self._known[key] = weakref.ref(array, lambda _, key=key: self._known.pop(key, None)), self._count
+                self._known[id(array)] = weakref.ref(array, partial(self._forget, id(array))), self._count
 
     def number(self, array: np.ndarray) -> int:
         """Return the number of a result of a whole frame, 1 or more; 0 for all other arrays."""
-        return self._known.get(id(array), (None, 0))[1]
+        known = self._known.get(id(array))
+        return 0 if known is None else known[1]
+
+    def _forget(self, key: int, _: object) -> None:
+        self._known.pop(key, None)
