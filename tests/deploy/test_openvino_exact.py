@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openvino import opset13 as ops
 
-from vsrq.deploy import openvino_exact
+from tests.deploy.nets import clip, quantized_net
+from vsrq.deploy import openvino_backend, openvino_exact
+from vsrq.deploy.export import export
 from vsrq.deploy.openvino_core import core
 from vsrq.deploy.openvino_exact import multiply_floats, sums_overflow
 
@@ -72,3 +74,17 @@ def test_float_weights_are_left_alone():
     model = ov.Model([ops.convolution(x, weight, [1, 1], [0, 0], [0, 0], [1, 1])], [x])
     assert multiply_floats(model) == []
     assert openvino_exact._codes(ops.constant(np.ones(3, np.int8)).output(0)) is None
+
+
+def test_parts_of_weights_are_found_for_cpus_that_overflow(tmp_path, monkeypatch):
+    """EDVR convolves halves of its input channels; on any machine, their weights must not depend on the input."""
+    changed = []
+
+    def watched(model):
+        changed.extend(multiply_floats(model))
+        return changed
+
+    monkeypatch.setattr(openvino_backend, "sums_overflow", lambda: True)
+    monkeypatch.setattr(openvino_backend, "multiply_floats", watched)
+    export(quantized_net("edvr", 8), tmp_path / "edvr", clip(2)[0][..., :32, :32], backend_config={"threads": 1})
+    assert changed
