@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames", type=int, default=8, help="of a run (default 8)")
     add("--rounds", type=int, default=5, help="paired runs (default 5)")
     add("--threads", type=int, default=2)
-    add("--budget", type=float, metavar="DB", help="calibrate the policy to this loss first, on the shots that export calibrates on")
+    add("--budget", type=float, metavar="DB", help="calibrate the policy to this loss first, as export does")
     add("--tile", type=int, help="of the policy, instead of the bundle's or the default; likewise what follows")
     add("--tolerance", type=float)
     add("--halo", type=lambda text: text if text == "full" else int(text))
