@@ -22,7 +22,7 @@ from vsrq.residual import SkipPolicy
 from vsrq.runtime.skip.stats import SkipStats
 from vsrq.runtime.upscaler import StepSource, Upscaler
 
-# larger ones leave blocks that are seen long before PSNR tells
+# what is shown may lag by as many levels, which PSNR averages away
 TOLERANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 HALOS = (2, 6, 14)  # see SkipPolicy: with 2 pixels of motion windows reach 4, 8 and 16 beyond
 FRAMES = 8
