@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -94,8 +95,13 @@ def time_ratios(args: argparse.Namespace) -> dict[str, list[float]]:
     return ratios
 
 
-def peak_bytes(args: argparse.Namespace, kind: str) -> int:
-    """Return by how much memory grows during one step; to be called in a process of its own on the CPU."""
+def fresh_peak(args: argparse.Namespace, kind: str) -> int:
+    """Return by how much memory grows during one step in a new process, where none is left over from before."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak_bytes, args, kind).result()
+
+
+def _peak_bytes(args: argparse.Namespace, kind: str) -> int:
     variant = build(args, kind)
     gc.collect()
     if args.device != "cpu":
@@ -124,11 +130,7 @@ def memory_ratios(args: argparse.Namespace) -> dict[str, float]:
     """
     if args.device == "cpu" and sys.platform != "linux":
         raise ConfigError("peak memory on the CPU is read from /proc, which only Linux has; use --device cuda.")
-    context = multiprocessing.get_context("spawn")
-    peaks = {}
-    for kind in (FLOAT, *args.types):
-        with context.Pool(1) as pool:
-            peaks[kind] = pool.apply(peak_bytes, (args, kind))
+    peaks = {kind: fresh_peak(args, kind) for kind in (FLOAT, *args.types)}
     return {kind: peak / peaks[FLOAT] for kind, peak in peaks.items()}
 
 

@@ -28,5 +28,5 @@ def test_arrays_are_not_kept_alive():
     whole = WholeResults()
     for _ in range(100):
         whole.note([np.zeros(2)], whole=True)
-        gc.collect()
+    gc.collect()
     assert len(whole._known) == 0

@@ -157,6 +157,17 @@ def test_everything_is_refreshed_in_time():
     assert stats.steps["encode"].dense == 2
 
 
+def test_a_refresh_is_no_news_to_later_steps():
+    """At rest each step refreshes in its own time, and does not follow those before it."""
+    clip = still(9)
+    _, rare = skipping(float_net("basicvsr_pp"), clip, dict(tolerance=1, refresh=None))
+    _, often = skipping(float_net("basicvsr_pp"), clip, dict(tolerance=1, refresh=4))
+    for name, entry in often.steps.items():
+        own = (entry.calls - 1) // 4  # refreshes, at most
+        assert rare.steps[name].dense <= entry.dense <= rare.steps[name].dense + own
+    assert often.steps["reconstruct"].dense > rare.steps["reconstruct"].dense
+
+
 def test_a_cut_forgets():
     net = float_net("edvr")
     clip = np.concatenate([still(2) // 4, 255 - still(2) // 4])

@@ -96,7 +96,7 @@ class Judge:
         return tuple(values[port.name] for port in spec.inputs)
 
     def can_tell(self, driving: Sequence[np.ndarray], made_of: Sequence[int], kept: Kept) -> bool:
-        """Return whether there is something to compare with, no refresh is due, and no branch was computed whole.
+        """Return whether there is something to compare with, and no branch was computed whole since.
 
         Features of a whole frame are new everywhere, more so than their frames: what has been made of older ones
         would stay behind.
@@ -104,8 +104,11 @@ class Judge:
         renewed = any(new not in (0, old) for new, old in zip(made_of, kept.made_of, strict=False))
         if self.policy.tolerance > 0 and renewed:
             return False
-        due = self.policy.refresh is not None and kept.calls + 1 >= self.policy.refresh
-        return not due and not kept.pause and len(driving) == len(kept.references)
+        return not kept.pause and len(driving) == len(kept.references)
+
+    def due(self, kept: Kept) -> bool:
+        """Return whether everything is to be computed again, though little has changed."""
+        return self.policy.refresh is not None and kept.calls + 1 >= self.policy.refresh
 
     def activity(self, spec: StepSpec, driving: Sequence[np.ndarray], values: Arrays, kept: Kept) -> Activity | None:
         """Return what a call has to compute, if :meth:`can_tell`; ``None`` for the whole frame.

@@ -75,8 +75,12 @@ class SkipRunner(StepRunner):
             found = self._judge.activity(spec, driving, known, kept) if looked else None
             placed = None if found is None else self._place(found)
         if found is None or placed is None:
-            outputs = self._compute_all(spec, known, memory)
+            outputs = self._compute_all(spec, known, memory, renewed=True)
             kept = kept.after_whole(driving, outputs, looked=looked)
+        elif self._judge.due(kept):
+            # at rest results are hardly news: later steps wait for their own refresh
+            outputs = self._compute_all(spec, known, memory, renewed=False)
+            kept = kept.after_whole(driving, outputs, looked=False)
         elif placed:
             kept = self._compute(spec, known, placed, driving, kept)
             outputs = kept.outputs
@@ -96,13 +100,13 @@ class SkipRunner(StepRunner):
         placed = self._layout.place(found.tiles, found.margin)
         return placed if self.policy.saves(sum(windows.area for windows in placed), self._pixels) else None
 
-    def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory) -> Arrays:
+    def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory, *, renewed: bool) -> Arrays:
         start = time.perf_counter()
         with self.stats.timed(spec.name, "compute"):
             outputs = super().__call__(spec.name, values, memory)
         self.stats.steps[spec.name].dense_seconds += time.perf_counter() - start
         self.stats.note(spec.name, np.ones(self._layout.grid, bool), self._pixels, frame_pixels=self._pixels)
-        self._whole.note(outputs.values(), whole=True)
+        self._whole.note(outputs.values(), whole=renewed)
         return outputs
 
     def _compute(
