@@ -96,7 +96,7 @@ class Judge:
         return tuple(values[port.name] for port in spec.inputs)
 
     def can_tell(self, driving: Sequence[np.ndarray], made_of: Sequence[int], kept: Kept) -> bool:
-        """Return whether there is something to compare with, and no branch was computed whole since.
+        """Return whether there is something to compare with, and no branch was renewed as a whole since.
 
         Features of a whole frame are new everywhere, more so than their frames: what has been made of older ones
         would stay behind.

@@ -20,7 +20,7 @@ class WholeResults:
         self._count = 0
 
     def note(self, arrays: Iterable[np.ndarray], *, whole: bool) -> None:
-        """Give arrays new numbers, or none where only parts of them were computed."""
+        """Give arrays new numbers, or none where only parts of them were computed, or a refresh changed hardly any."""
         for array in arrays:
             self._known.pop(id(array), None)  # memory is used again
             if whole:
