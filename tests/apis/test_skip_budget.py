@@ -7,7 +7,7 @@ import torch
 
 from tests.deploy.nets import float_net, noisy
 from vsrq.apis import export_command, skip_budget
-from vsrq.apis.skip_budget import Pair, calibrate_skip, measured_break_even
+from vsrq.apis.skip_budget import Costs, Pair, calibrate_skip, measured_costs
 from vsrq.deploy.torch_backend import TorchSteps
 from vsrq.errors import ConfigError
 from vsrq.residual import SkipPolicy
@@ -24,8 +24,8 @@ def source():
 @pytest.fixture(scope="module")
 def clips():
     """A picture at rest that grows brighter by 0 to 3 levels a frame, from left to right."""
-    ramp = np.arange(5)[:, None, None, None] * np.linspace(0, 3, 48).astype(int)[:, None]
-    low = np.clip(noisy(1, 32, 48) // 2 + ramp, 0, 255).astype(np.uint8)
+    ramp = np.arange(5)[:, None, None, None] * np.linspace(0, 3, 96).astype(int)[:, None]
+    low = np.clip(noisy(1, 64, 96) // 2 + ramp, 0, 255).astype(np.uint8)
     truth = torch.from_numpy(low).permute(0, 3, 1, 2).float().div(255)
     return {"ramp": Pair(low, truth.repeat_interleave(4, -1).repeat_interleave(4, -2))}
 
@@ -42,27 +42,41 @@ def test_the_budget_is_kept_and_a_larger_one_saves_more(source, clips):
     assert found[1].policy.tolerance == 16
 
 
-def test_the_break_even_comes_from_windows_that_are_compiled_already(source, clips):
-    policy = SkipPolicy(tolerance=4, halo=8, refresh=None, overhead=0)
-    passes = []
+def test_what_windows_cost_is_timed_at_two_sizes_with_graphs_that_are_compiled_already(source, clips, monkeypatch):
+    policy = SkipPolicy(tolerance=4, halo=8, refresh=None)
+    passes, found = [], []
 
     class Watched(skip_budget.Upscaler):
         def stream(self, frames):
-            passes.append(self.skip_stats.frames)
+            passes.append((frames.shape[1:3], self.skip_stats.frames, self.skip.overhead))
             return super().stream(frames)
 
-    assert measured_break_even(source, clips, policy, **SETTINGS) is None  # too small to be timed
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(skip_budget, "_LEAST_TIMED", 1)
-        patch.setattr(skip_budget, "Upscaler", Watched)
-        assert 0 < measured_break_even(source, clips, policy, **SETTINGS) <= 1
-    assert passes == [0, 0]  # the second pass counts alone
+    assert measured_costs(source, clips, policy, **SETTINGS) is None  # too small to be timed
+    monkeypatch.setattr(skip_budget, "_LEAST_TIMED", 1)
+    monkeypatch.setattr(skip_budget, "Upscaler", Watched)
+    monkeypatch.setattr(skip_budget.Costs, "through", lambda *measured: found.extend(measured))
+    measured_costs(source, clips, policy, **SETTINGS)
+    assert passes == [((64, 96), 0, 0)] * 2 + [((128, 192), 0, 0)] * 2  # the second pass counts alone
+    assert [pixels for pixels, _ in found] == [64 * 96, 128 * 192]
 
 
-def test_no_break_even_without_windows(source, clips, monkeypatch):
+@pytest.mark.parametrize(
+    ("small", "large", "costs"),
+    [
+        ((1000, 350), (4000, 650), (0.9, 250)),
+        ((1000, 350), (4000, 300), (1.0, 350)),  # noise: a larger frame cannot cost less
+        ((1000, 350), (4000, 2000), (0.65, 0)),  # nor a call less than nothing
+        ((1000, -50), (4000, 100), (1.0, 0)),
+    ],
+)
+def test_costs_by_the_frame_are_told_from_those_by_the_call(small, large, costs):
+    assert Costs.through(small, large) == pytest.approx(costs)
+
+
+def test_no_costs_without_windows(source, clips, monkeypatch):
     monkeypatch.setattr(skip_budget, "_LEAST_TIMED", 1)
     still = {name: Pair(clip.low[:1], clip.high[:1]) for name, clip in clips.items()}
-    assert measured_break_even(source, still, SkipPolicy(), **SETTINGS) is None
+    assert measured_costs(source, still, SkipPolicy(), **SETTINGS) is None
 
 
 def test_a_budget_that_cannot_be_kept_tells_the_best(source, clips, monkeypatch):

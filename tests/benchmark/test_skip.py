@@ -78,7 +78,7 @@ def test_rounds_are_paired_and_continued(tmp_path, monkeypatch):
         ["--frames", "3", "--rounds", "2", "--threads", "1", "--no-mmagic", "--flow-checkpoint", "none", "--out",
          str(tmp_path)]
     )  # fmt: skip
-    benchmark = skip.Benchmark(args, (32, 40))
+    benchmark = skip.Benchmark(args, (64, 80))
     benchmark.bundle = TorchSteps(float_net("edvr"))
     monkeypatch.setattr(skip, "load", lambda name, frames, size: load("rendered_5", frames, size))
     policy = SkipPolicy(tolerance=1.0, halo=0, break_even=1.0, overhead=0)

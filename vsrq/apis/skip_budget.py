@@ -50,6 +50,25 @@ class Pair(NamedTuple):
         return cls(np.ascontiguousarray(to_uint8(low).permute(0, 2, 3, 1).numpy()), high)
 
 
+class Costs(NamedTuple):
+    """What windows cost besides their pixels; see :class:`vsrq.residual.SkipPolicy`.
+
+    Attributes:
+        break_even: Share of the frame from which the whole frame is faster.
+        overhead: Pixels that a call costs.
+    """
+
+    break_even: float
+    overhead: float
+
+    @classmethod
+    def through(cls, small: tuple[float, float], large: tuple[float, float]) -> Costs:
+        """Take two measurements: pixels of the frame, and pixels that could have been computed in the time lost."""
+        rise = (large[1] - small[1]) / (large[0] - small[0])
+        rise = min(max(rise, 0.0), small[1] / small[0])  # noise must not make a cost negative
+        return cls(min(1.0, 1 - rise), small[1] - rise * small[0])
+
+
 @dataclass(frozen=True)
 class Trial:
     """What a policy reached.
@@ -60,14 +79,14 @@ class Trial:
             none does.
         skipped: Share of the tiles that were not computed.
         work: Pixels the network saw over those of the dense runtime, weighed by multiplications.
-        break_even: See :func:`measured_break_even`, of the chosen policy; ``None`` for the others.
+        costs: See :func:`measured_costs`, of the chosen policy; ``None`` for the others.
     """
 
     policy: SkipPolicy
     loss: float
     skipped: float
     work: float
-    break_even: float | None = None
+    costs: Costs | None = None
 
 
 def calibrate_skip(
@@ -139,12 +158,11 @@ def calibrate_skip(
     return min(within, key=lambda trial: (round(trial.work, 2), trial.policy.tolerance))
 
 
-def measured_break_even(
-    source: StepSource, clips: Mapping[str, Pair], policy: SkipPolicy, **settings: Any
-) -> float | None:
-    """Return the share of the frame from which whole frames are faster; ``None`` if there was nothing to measure it on.
+def measured_costs(source: StepSource, clips: Mapping[str, Pair], policy: SkipPolicy, **settings: Any) -> Costs | None:
+    """Return from where on whole frames are faster than windows; ``None`` if there was nothing to measure it on.
 
-    Small frames are left out: the fixed cost of a call, and not that of a pixel, would decide.
+    Small frames are left out. The others are timed at their size and enlarged to twice of it, which tells what windows
+    cost by the frame (copies of results, looking for changes) from what every call costs.
 
     Args:
         source: Step graphs.
@@ -152,17 +170,25 @@ def measured_break_even(
         policy: Decides which windows there are.
         **settings: Of :class:`vsrq.runtime.Upscaler`.
     """
-    timed = [clip for clip in clips.values() if clip.low[0, ..., 0].size >= _LEAST_TIMED]
-    if not timed:
-        return None
-    upscaler = Upscaler(source, skip=replace(policy, break_even=1.0), **settings)
-    stats = _stats(upscaler)
-    for _ in range(2):
-        stats.restart()
-        for clip in timed:
-            for _frame in upscaler.stream(clip.low):
-                pass
-    return stats.break_even(policy.overhead)
+    timed = [clip.low for clip in clips.values() if clip.low[0, ..., 0].size >= _LEAST_TIMED]
+    measured = []
+    for enlarged in (1, 2):
+        upscaler = Upscaler(source, skip=replace(policy, break_even=1.0, overhead=0), **settings)
+        excesses, pixels = [], 0
+        for low in timed:
+            frames = low.repeat(enlarged, 1).repeat(enlarged, 2)
+            for _ in range(2):
+                _stats(upscaler).restart()
+                for _frame in upscaler.stream(frames):
+                    pass
+            excess = _stats(upscaler).excess()
+            if excess is not None:
+                excesses.append(excess)
+                pixels += _stats(upscaler).frame_pixels
+        if not excesses:
+            return None
+        measured.append((pixels / len(excesses), sum(excesses) / len(excesses)))
+    return Costs.through(*measured)
 
 
 def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **settings: Any) -> Trial:
@@ -178,11 +204,13 @@ def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **s
     clips = clips_of(sources)
     found = calibrate_skip(bundle, clips, budget, **settings)
     policy = found.policy
-    break_even = measured_break_even(bundle, clips, policy, **settings)
-    if break_even is not None:
-        policy = replace(policy, break_even=round(max(_LEAST_BREAK_EVEN, _MARGIN * break_even), 2))
-    found = replace(found, break_even=break_even)
-    content = {**asdict(found), "policy": policy.to_json(), "budget": budget, "clips": list(clips)}
+    costs = measured_costs(bundle, clips, policy, **settings)
+    if costs is not None:
+        share = round(max(_LEAST_BREAK_EVEN, _MARGIN * costs.break_even), 2)
+        policy = replace(policy, break_even=share, overhead=max(0, round(costs.overhead)))
+    found = replace(found, costs=costs)
+    measured = None if costs is None else costs._asdict()
+    content = {**asdict(found), "costs": measured, "policy": policy.to_json(), "budget": budget, "clips": list(clips)}
     write_manifest(path, replace(bundle.manifest, skip=content))
     print_log(f"{path}: skips with {policy}, {found.loss:+.3f} dB of {budget:g} dB allowed", logger="current")
     return found

@@ -59,6 +59,7 @@ class StepSpec:
             ``None`` for the whole frame, or where nothing is known.
         macs: Multiply-accumulates per pixel of the frame; ``None`` where they were not counted.
         bops: Bit operations per pixel of the frame, float layers counted as 32 x 32; ``None`` likewise.
+        multiple: The step enlarges its inputs to a multiple of so many pixels: other sizes take as long as that one.
     """
 
     name: str
@@ -67,6 +68,7 @@ class StepSpec:
     receptive_field: int | None = None
     macs: float | None = None
     bops: float | None = None
+    multiple: int = 1
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class Plan:
                     step.get("receptive_field"),  # bundles of earlier versions do not say
                     step.get("macs"),
                     step.get("bops"),
+                    step.get("multiple", 1),
                 )
                 for step in data["steps"]
             )

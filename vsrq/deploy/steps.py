@@ -21,6 +21,7 @@ from vsrq.models.basicvsr_plusplus import BasicVSRPlusPlusNet
 from vsrq.models.edvr import EDVRNet, Pyramid, ReferenceOffsets
 
 _FRAME, _NEIGHBOUR = Port("frame", 3), Port("neighbour", 3)
+_FLOW = StepSpec("flow", (_FRAME, _NEIGHBOUR), (Port("flow", 2),), multiple=32)  # of SPyNet's pyramid
 
 
 def cut(net: nn.Module) -> Steps:
@@ -48,7 +49,7 @@ def cut(net: nn.Module) -> Steps:
 def _basicvsr(net: BasicVSRNet) -> Steps:
     c = net.mid_channels
     memory = (Port("feat_1", c), Port("flow_1", 2))
-    steps = [Step(net, StepSpec("flow", (_FRAME, _NEIGHBOUR), (Port("flow", 2),)), net.flow)]
+    steps = [Step(net, _FLOW, net.flow)]
     for branch in net.branches:
 
         def propagate(frame: Tensor, feat: Tensor, flow: Tensor, branch: str = branch) -> Tensor:
@@ -69,7 +70,7 @@ def _basicvsr_plusplus(net: BasicVSRPlusPlusNet) -> Steps:
     memory = tuple(Port(f"{name}_{i}", size) for i in (1, 2) for name, size in (("feat", c), ("flow", 2)))
     gates = (Port("gate_1", 1, "0"), Port("gate_2", 1, "0"))
     steps = [
-        Step(net, StepSpec("flow", (_FRAME, _NEIGHBOUR), (Port("flow", 2),)), net.flow),
+        Step(net, _FLOW, net.flow),
         Step(net, StepSpec("encode", (_FRAME,), (Port("encoded", c),)), net.encode),
     ]
     feats = [Port("encoded", c)]

@@ -154,8 +154,9 @@ class Upscaler:
         if self._compiled is None or self._compiled.size != (height, width):
             self._compiled = self._compile(height, width)
         compiled = self._compiled
+        steps = self._runner(compiled)
         drivers = [
-            make_driver(self.plan, compiled.graphs, lookahead=self._lookahead, steps=compiled.steps)
+            make_driver(self.plan, compiled.graphs, lookahead=self._lookahead, steps=steps)
             for _ in compiled.grid.corners
         ]
         kept = 0 if self.skip is None else len(drivers) * skip_bytes(self.plan, *compiled.padded)
@@ -181,7 +182,8 @@ class Upscaler:
             )
         _check_memory(self.plan, *padded)
         graphs = self._source.load(*padded, **self._options)
-        return _Compiled(graphs, self._runner(graphs, padded), grid, (height, width), padded)
+        windows = None if self.skip is None else WindowGraphs(cast(GraphSource, self._source), dict(self._options))
+        return _Compiled(graphs, windows, grid, (height, width), padded)
 
     def _policy(self, skip: SkipPolicy | Mapping[str, Any] | bool | None) -> SkipPolicy | None:
         if skip is None or skip is False:
@@ -202,11 +204,10 @@ class Upscaler:
         base = (calibrated or {}).get("policy", {})
         return SkipPolicy.build({**base, **(skip if isinstance(skip, Mapping) else {})})
 
-    def _runner(self, graphs: Mapping[str, StepGraph], padded: tuple[int, int]) -> StepRunner | None:
-        if self.skip is None or self.skip_stats is None:
+    def _runner(self, compiled: _Compiled) -> StepRunner | None:
+        if self.skip is None or self.skip_stats is None or compiled.windows is None:
             return None
-        windows = WindowGraphs(cast(GraphSource, self._source), dict(self._options))
-        return SkipRunner(self.plan, graphs, windows, self.skip, padded, self.skip_stats)
+        return SkipRunner(self.plan, compiled.graphs, compiled.windows, self.skip, compiled.padded, self.skip_stats)
 
     def _fixed_size(self) -> tuple[int, int] | None:
         return self._source.manifest.frame_size if isinstance(self._source, Bundle) else None
@@ -221,7 +222,7 @@ class _Compiled(NamedTuple):
     """Graphs for frames of one size."""
 
     graphs: dict[str, StepGraph]
-    steps: StepRunner | None
+    windows: WindowGraphs | None
     grid: TileGrid
     size: tuple[int, int]
     padded: tuple[int, int]

@@ -59,16 +59,17 @@ def test_what_was_skipped_altogether_is_told_as_well():
     assert "0.0 of 0.2 GMAC and 0.0 of 12.8 GBOP executed" in stats.table()
 
 
-def test_the_break_even_is_where_a_pixel_in_windows_takes_as_long_as_two_of_the_whole():
+def test_the_excess_is_what_windows_take_beyond_their_pixels():
     stats = filled(1.0, 1.0)
-    assert stats.break_even() is None
+    assert stats.excess() is None
     entry = stats.steps["reconstruct"]
-    entry.dense_seconds, entry.seconds["compute"] = 2.0, 3.0  # whole frames 200 pixels, windows 40 pixels in 1 s
-    assert stats.break_even() == pytest.approx((2 / 200) / (1 / 40))
+    entry.dense_seconds, entry.seconds["compute"] = 1.0, 2.0  # 100 pixels of a whole frame in 1 s, 40 of windows in 1 s
+    assert stats.excess() == pytest.approx(100 - 40)
     entry.seconds["gather"] += 1
-    assert stats.break_even() == pytest.approx((2 / 200) / (2 / 40))
+    assert stats.excess() == pytest.approx(200 - 40)
     assert entry.windowed == 1
-    assert stats.break_even(10) == pytest.approx((2 / 200) / (2 / (40 + 10)))
+    stats.note("reconstruct", np.zeros((2, 2), bool), 0, frame_pixels=100)
+    assert stats.excess() == pytest.approx(200 - 40)  # a call that computed nothing is none of windows
 
 
 def test_a_restart_forgets():

@@ -18,7 +18,7 @@ from vsrq.residual.skip_policy import SkipPolicy, changed_pixels, moved, spread,
 
 _STEP = 4  # pixels; margins are multiples of it: windows begin at whole pixels of a pyramid, and have few shapes
 _MOST_MISSES = 2  # after which one call of 16 is looked at
-_SEARCH = 16  # pixels a step without a bounded receptive field sees at least: flows search that far
+_SEARCH = 8  # pixels a step without a bounded receptive field sees at least: more made no picture better
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ class Judge:
                     return None
                 continue
             mask |= to_frame_size(changed, self.height, self.width)
-        tiles = tiles_of(mask, policy.tile)
-        if not mask.any():
-            return Activity(tiles.numpy(), 0)
-        if not policy.saves(float(tiles.float().mean()) * mask.numel(), mask.numel()):
-            return None  # whatever is around it
+        pixels = int(mask.count_nonzero())
+        if not pixels:
+            return Activity(tiles_of(mask, policy.tile).numpy(), 0)
+        if not policy.saves(pixels, mask.numel()):
+            return None  # whatever is around them
         return self._with_halo(spec, mask, [values[port.name] for port in spec.inputs if port.name.startswith("flow_")])
 
     def _with_halo(self, spec: StepSpec, mask: Tensor, flows: list[np.ndarray]) -> Activity | None:

@@ -11,8 +11,8 @@ import numpy as np
 from vsrq.deploy.driver import StepGraph
 from vsrq.deploy.plan import Port
 
-_MOST_GRAPHS = 48
-_BATCHES = (8, 4, 2, 1)
+_MOST_GRAPHS = 84  # six sizes of windows in two numbers for the seven steps of BasicVSR++
+_BATCHES = (4, 1)
 
 
 class GraphSource(Protocol):

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
-import torch
 
 from vsrq.deploy.array_pool import ArrayPool
 from vsrq.deploy.driver import Arrays, StepGraph, StepMemory, StepRunner
@@ -18,12 +18,14 @@ from vsrq.residual.skip_policy import SkipPolicy
 from vsrq.runtime.skip.activity import Activity, Judge, Kept
 from vsrq.runtime.skip.graphs import WindowGraphs
 from vsrq.runtime.skip.origin import WholeResults
+from vsrq.runtime.skip.shapes import Shapes
 from vsrq.runtime.skip.stats import SkipStats
-from vsrq.runtime.skip.windows import Layout, Windows, copy_boxes, gather, scatter
+from vsrq.runtime.skip.threads import copy, one_thread
+from vsrq.runtime.skip.windows import WINDOW_OVERHEAD, Layout, Windows, copy_boxes, gather, scatter
 
 
 class SkipRunner(StepRunner):
-    """Calls the steps of a network by name, each on as few tiles as the policy allows.
+    """Calls the steps of a network in one stream by name, each on as few tiles as the policy allows.
 
     Args:
         plan: How the steps belong together.
@@ -55,6 +57,7 @@ class SkipRunner(StepRunner):
         self.windows, self.policy, self.stats = windows, policy, stats
         self._layout = Layout(*size, policy.tile)
         self._judge = Judge(policy, *size)
+        self._shapes = Shapes(*size, WINDOW_OVERHEAD)
         self._pool, self._whole = ArrayPool(), WholeResults()
         self._pixels = size[0] * size[1]
 
@@ -69,11 +72,11 @@ class SkipRunner(StepRunner):
         spec, known = self.graphs[name].spec, dict(values)
         kept = memory.kept if isinstance(memory.kept, Kept) else Kept()
         made_of = tuple(self._whole.number(known[port.name]) for port in spec.inputs if port.name in self.plan.branches)
-        with self.stats.timed(name, "policy"):
+        with self.stats.timed(name, "policy"), one_thread():
             driving = self._judge.driving(spec, known, seen)
             looked = self._judge.can_tell(driving, made_of, kept)
             found = self._judge.activity(spec, driving, known, kept) if looked else None
-            placed = None if found is None else self._place(found)
+            placed = None if found is None else self._place(found, spec)
         if found is None or placed is None:
             outputs = self._compute_all(spec, known, memory, renewed=True)
             kept = kept.after_whole(driving, outputs, looked=looked)
@@ -91,13 +94,13 @@ class SkipRunner(StepRunner):
         memory.kept = replace(kept, made_of=made_of)
         return dict(outputs)
 
-    def _place(self, found: Activity) -> list[Windows] | None:
+    def _place(self, found: Activity, spec: StepSpec) -> list[Windows] | None:
         """Return the windows to compute; ``None`` where the whole frame is cheaper."""
         if not found.tiles.any():
             return []
         if not self.policy.saves(found.tiles.mean() * self._pixels, self._pixels):
             return None  # before windows are placed: that takes time
-        placed = self._layout.place(found.tiles, found.margin)
+        placed = self._layout.place(found.tiles, found.margin, spec.multiple, partial(self._shapes.fit, spec.name))
         return placed if self.policy.saves(sum(windows.area for windows in placed), self._pixels) else None
 
     def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory, *, renewed: bool) -> Arrays:
@@ -161,6 +164,6 @@ class SkipRunner(StepRunner):
         return seen
 
     def _copy(self, array: np.ndarray) -> np.ndarray:
-        copy = self._pool.empty(array.shape, array.dtype)
-        torch.from_numpy(copy).copy_(torch.from_numpy(array))  # with all threads
-        return copy
+        twin = self._pool.empty(array.shape, array.dtype)
+        copy(twin[0], array[0])
+        return twin

@@ -137,21 +137,19 @@ class SkipStats:
             total += cost * (entry.pixels if executed else entry.calls * self.frame_pixels)
         return total
 
-    def break_even(self, overhead: int = 0) -> float | None:
-        """Return the measured share of the frame's pixels from which computing the whole frame is faster.
+    def excess(self) -> float | None:
+        """Return how many pixels of a whole frame take as long as what a call with windows costs besides its pixels.
 
-        ``None`` unless both whole frames and windows were computed.
-
-        Args:
-            overhead: Pixels that count besides those of its windows for every call that computed some.
+        All stages count. ``None`` unless a step computed both whole frames and windows.
         """
-        dense = sum(entry.dense_seconds for entry in self.steps.values())
-        dense_pixels = sum(entry.dense * self.frame_pixels for entry in self.steps.values())
-        seconds = sum(sum(entry.seconds.values()) for entry in self.steps.values()) - dense
-        pixels = sum(entry.pixels + overhead * entry.windowed for entry in self.steps.values()) - dense_pixels
-        if min(dense, seconds) <= 0 or min(dense_pixels, pixels) <= 0:
-            return None
-        return min(1.0, (dense / dense_pixels) / (seconds / pixels))
+        seconds = pixel = 0.0
+        for entry in self.steps.values():
+            if entry.dense_seconds > 0 and entry.windowed:
+                each = entry.dense_seconds / (entry.dense * self.frame_pixels)
+                windows = entry.pixels - entry.dense * self.frame_pixels
+                seconds += sum(entry.seconds.values()) - entry.dense_seconds - each * windows
+                pixel += each * entry.windowed
+        return seconds / pixel if pixel else None
 
     def table(self) -> str:
         """Return a line per step and one for all, for people."""

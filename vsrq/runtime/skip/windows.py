@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vsrq.runtime.skip.boxes import Box, cover
+from vsrq.runtime.skip.shapes import Fit
+from vsrq.runtime.skip.threads import copy
 
-# Edges of windows in pixels: few, because a graph is compiled for each shape.
-_EDGES = np.concatenate([np.arange(32, 256, 16), np.arange(256, 512, 32), np.arange(512, 4097, 128)])
-_OVERHEAD = 512  # pixels; what a window costs besides its area
+# Edges of windows in pixels, multiples of 8: few, because a graph is compiled for each shape and takes memory; none is
+# more than a fifth larger than the one before, from 40 on.
+_EDGES = np.array([32, 40, 48, 56] + [part << power for power in range(3, 10) for part in (8, 9, 10, 11, 12, 14)])
+WINDOW_OVERHEAD = 1024  # pixels; what a window costs besides its area
 _ALIGNMENT = 4  # pixels; starts of windows must be whole pixels at every level of a pyramid
 
 
@@ -60,34 +61,29 @@ class Layout:
         """Rows and columns of tiles."""
         return -(-self.height // self.tile), -(-self.width // self.tile)
 
-    def place(self, active: np.ndarray, margin: int) -> list[Windows]:
+    def place(self, active: np.ndarray, margin: int, multiple: int = 1, fit: Fit | None = None) -> list[Windows]:
         """Return windows that hold all active tiles with ``margin`` pixels around them, or up to the frame's border.
 
         Args:
             active: Bool ``(rows, columns)``.
             margin: A multiple of 4.
+            multiple: Of which the edges are, unless they are the frame's.
+            fit: Returns the size of a window that holds these numbers of rows and columns; default: just that size.
         """
 
+        def edges(tiles: np.ndarray, size: int) -> np.ndarray:
+            smallest = np.append(_EDGES, size)[np.searchsorted(_EDGES, tiles * self.tile + 2 * margin)]
+            return np.minimum(-(-smallest // multiple) * multiple, size)
+
         def cost(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-            sides = (rows, self.height), (columns, self.width)
-            height, width = (self._edges(n * self.tile + 2 * margin, size) for n, size in sides)
-            return height * width + _OVERHEAD
+            return edges(rows, self.height) * edges(columns, self.width) + WINDOW_OVERHEAD
 
         shapes: dict[tuple[int, int], list[Box]] = defaultdict(list)
         for box in cover(active, cost):
-            rows, columns = box.bottom - box.top, box.right - box.left
-            height, width = (
-                int(self._edges(np.array(n * self.tile + 2 * margin), size))
-                for n, size in ((rows, self.height), (columns, self.width))
-            )
-            shapes[height, width].append(box)
+            rows, columns = np.array(box.bottom - box.top), np.array(box.right - box.left)
+            size = int(edges(rows, self.height)), int(edges(columns, self.width))
+            shapes[fit(*size) if fit else size].append(box)
         return [self._windows(*shape, boxes, margin) for shape, boxes in shapes.items()]
-
-    @staticmethod
-    def _edges(needed: np.ndarray, size: int) -> np.ndarray:
-        """Return the smallest edges of windows that hold so many pixels; no more than the frame has."""
-        index = np.searchsorted(_EDGES, needed)
-        return np.minimum(np.append(_EDGES, size)[index], size)
 
     def _windows(self, height: int, width: int, boxes: Sequence[Box], margin: int) -> Windows:
         size = np.array([self.height, self.width])
@@ -107,10 +103,9 @@ def gather(array: np.ndarray, windows: Windows, ratio: Fraction, part: slice, ou
         part: Which of the windows.
         out: Where to, ``(n, c, height, width)``.
     """
-    source, target = torch.from_numpy(array)[0], torch.from_numpy(out)
     height, width = out.shape[2:]
-    for window, (top, left) in zip(target, _scaled(windows.starts[part], ratio).tolist(), strict=True):
-        window.copy_(source[:, top : top + height, left : left + width])
+    for window, (top, left) in zip(out, _scaled(windows.starts[part], ratio).tolist(), strict=True):
+        copy(window, array[0, :, top : top + height, left : left + width])
     return out
 
 
@@ -119,20 +114,18 @@ def scatter(results: np.ndarray, windows: Windows, ratio: Fraction, part: slice,
     boxes = windows.boxes[part]
     inside = boxes - np.tile(windows.starts[part], 2)
     places = zip(_scaled(inside, ratio).tolist(), _scaled(boxes, ratio).tolist(), strict=True)
-    whole = torch.from_numpy(target)[0]
-    for window, (source, box) in zip(torch.from_numpy(results), places, strict=True):
-        _part(whole, box).copy_(_part(window, source))
+    for window, (source, box) in zip(results, places, strict=True):
+        copy(_part(target[0], box), _part(window, source))
 
 
 def copy_boxes(source: np.ndarray, windows: Windows, ratio: Fraction, target: np.ndarray) -> None:
     """Copy the boxes of ``(1, c, h, w)`` to the same places of ``target``."""
-    old, new = torch.from_numpy(target)[0], torch.from_numpy(source)[0]
     for box in _scaled(windows.boxes, ratio).tolist():
-        _part(old, box).copy_(_part(new, box))
+        copy(_part(target[0], box), _part(source[0], box))
 
 
-def _part(array: Tensor, box: list[int]) -> Tensor:
-    """Return the view of a box ``(top, left, bottom, right)``; PyTorch copies between views with all threads."""
+def _part(array: np.ndarray, box: list[int]) -> np.ndarray:
+    """Return the view of a box ``(top, left, bottom, right)``."""
     top, left, bottom, right = box
     return array[:, top:bottom, left:right]
 
