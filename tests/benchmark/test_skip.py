@@ -7,7 +7,7 @@ import torch
 
 from vsrq.benchmark import skip
 from vsrq.benchmark.rounds import Record
-from vsrq.benchmark.skip_clips import LOADERS, moving_area
+from vsrq.benchmark.skip_clips import LOADERS, load, moving_area
 from vsrq.benchmark.skip_table import report
 from vsrq.errors import ConfigError
 from vsrq.residual import SkipPolicy
@@ -54,9 +54,18 @@ def test_ratios_are_taken_within_a_round_and_compared_with_the_active_share():
     assert "| empty" not in text
 
 
-def test_every_clip_the_issue_asks_for_is_there():
-    assert {"static_cups", "bunny_static", "moving_apple", "bikes"} < set(LOADERS)
+def test_cameras_at_rest_and_in_motion_and_rendered_clips_are_there():
+    assert {"static_cups", "bunny_static", "bunny_wide", "moving_apple", "bikes"} < set(LOADERS)
     assert [name for name in LOADERS if name.startswith("rendered")] == [f"rendered_{p}" for p in (5, 10, 20, 40, 80)]
+
+
+def test_a_camera_at_rest_before_which_something_of_changing_outline_moves():
+    low, high = load("bunny_wide", 6, (180, 320))
+    assert (low.shape, high.shape) == ((6, 3, 180, 320), (6, 3, 720, 1280))
+    change = (low[1:] - low[:-1]).abs().amax(1) > 2.5 / 255
+    assert 0 < change.float().mean((1, 2)).min() <= change.float().mean((1, 2)).max() < 0.5
+    with pytest.raises(ConfigError, match="bunny_wide has 40 frames, --frames 41 asks for more"):
+        load("bunny_wide", 41, (180, 320))
 
 
 def test_one_frame_is_too_few(tmp_path):
@@ -69,7 +78,6 @@ def test_one_frame_is_too_few(tmp_path):
 def test_rounds_are_paired_and_continued(tmp_path, monkeypatch):
     """With the steps in PyTorch in place of a bundle: the same rounds are not measured twice."""
     from tests.deploy.nets import float_net
-    from vsrq.benchmark.skip_clips import load
     from vsrq.deploy.torch_backend import TorchSteps
 
     parser = argparse.ArgumentParser()
@@ -98,7 +106,6 @@ def test_a_bundle_of_ones_own_is_measured_without_mmagic(tmp_path, monkeypatch, 
     from types import SimpleNamespace
 
     from tests.deploy.nets import float_net
-    from vsrq.benchmark.skip_clips import load
     from vsrq.deploy.torch_backend import TorchSteps
 
     bundle = TorchSteps(float_net("edvr"))

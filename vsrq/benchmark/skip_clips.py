@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vsrq.benchmark.clips import SCORED, data_folders
-from vsrq.datasets.clips import make_pair
+from vsrq.datasets.clips import load_clip, make_pair
 from vsrq.datasets.textures import dead_leaves
 from vsrq.demo.assets import ASSETS, fetch
 from vsrq.demo.settings import CLIPS
@@ -20,6 +20,7 @@ SHARES = (5, 10, 20, 40, 80)  # percent of the frame
 _SPEED = 4  # pixels of the ground truth per frame
 _RENDERED = "rendered"
 _LONGEST = 8  # frames of the demo's clip
+_WIDE = ("bigbuckbunny.mp4", 92, 40)  # video, first frame, frames: the whole picture of which the demo's clip is a part
 
 
 def moving_area(percent: float, frames: int, height: int, width: int) -> Tensor:
@@ -63,6 +64,14 @@ def _bunny(frames: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return low[:frames], high[:frames]
 
 
+def _bunny_wide(frames: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    video, start, longest = _WIDE
+    if frames > longest:
+        raise ConfigError(f"bunny_wide has {longest} frames, --frames {frames} asks for more.")
+    files = fetch(Path("data"), tuple(asset for asset in ASSETS if asset.target.endswith(video)))
+    return make_pair(load_clip(files[video], start=start, stop=start + frames))
+
+
 def _rendered(percent: int) -> Callable[[int, tuple[int, int]], tuple[Tensor, Tensor]]:
     return lambda frames, size: make_pair(moving_area(percent, frames, 4 * size[0], 4 * size[1]))
 
@@ -70,6 +79,7 @@ def _rendered(percent: int) -> Callable[[int, tuple[int, int]], tuple[Tensor, Te
 LOADERS: dict[str, Callable[[int, tuple[int, int]], tuple[Tensor, Tensor]]] = {
     "static_cups": _scored("static_cups"),
     "bunny_static": _bunny,
+    "bunny_wide": _bunny_wide,
     **{f"{_RENDERED}_{percent}": _rendered(percent) for percent in SHARES},
     "moving_apple": _scored("moving_apple"),
     "bikes": _scored("bikes"),
