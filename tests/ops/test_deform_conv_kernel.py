@@ -6,8 +6,8 @@ import torch
 
 pytest.importorskip("numba")
 
+from vsrq.cores import thread_pool
 from vsrq.errors import ConfigError
-from vsrq.ops import deform_conv_kernel
 from vsrq.ops.deform_conv import deform_conv2d_plain
 from vsrq.ops.deform_conv_kernel import DeformConvKernel
 
@@ -109,11 +109,11 @@ def test_threads_use_all_cores_though_the_caller_is_bound_to_one():
         pytest.skip("one core")
     (x, offset, mask, weight, _), options = random_case((1, 16, 16, (3, 3), 1, 1, 1, 4, 33, 29))
     kernel = DeformConvKernel(weight.numpy(), **options, threads=2)
-    deform_conv_kernel._pool.cache_clear()
+    thread_pool.cache_clear()
     os.sched_setaffinity(0, {min(cores)})
     try:
         kernel(last(x), last(offset), last(mask))
-        pool = deform_conv_kernel._pool(2, frozenset(cores))
+        pool = thread_pool(2, frozenset(cores))
         assert pool._threads  # made by the call above, while it was bound
         assert pool.submit(os.sched_getaffinity, 0).result() == cores
     finally:

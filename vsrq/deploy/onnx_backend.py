@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import torch
 
+from vsrq.cores import core_count
 from vsrq.deploy import onnx_passes
 from vsrq.deploy.backend import Kernel
 from vsrq.deploy.onnx_translate import TRACED_OPSET, translate
@@ -154,7 +154,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 def _session_options(options: Mapping[str, Any]) -> ort.SessionOptions:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    settings.intra_op_num_threads = options.get("threads") or len(os.sched_getaffinity(0))
+    settings.intra_op_num_threads = options.get("threads") or core_count()
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     # without VNNI, sums of unsigned times signed bytes would saturate

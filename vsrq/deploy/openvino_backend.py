@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,6 +14,7 @@ import openvino as ov
 from mmengine import print_log
 from openvino import opset13 as ops
 
+from vsrq.cores import core_count
 from vsrq.deploy.array_pool import ArrayPool
 from vsrq.deploy.backend import Kernel
 from vsrq.deploy.openvino_core import core
@@ -157,7 +157,7 @@ def _properties(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"threads must be 1 or more, or None for all cores, got {threads!r}.")
     return {
         "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": threads or _cores(),
+        "INFERENCE_NUM_THREADS": threads or core_count(),
         "PERFORMANCE_HINT": "LATENCY",
         "PERF_COUNT": bool(options.get("profile", False)),
     }
@@ -171,13 +171,6 @@ def _report_overflow() -> None:
         logger="current",
         level=logging.WARNING,
     )
-
-
-def _cores() -> int:
-    """Return the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _pixel_shuffle(context: Any) -> list[ov.Output]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import importlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsrq.cores import core_count, thread_pool, usable_cores
 from vsrq.errors import ConfigError
 from vsrq.ops.deform_conv import Pair
 
@@ -65,8 +62,8 @@ class DeformConvKernel:
         if self.c_in % deform_groups:
             raise ConfigError(f"deform_groups={deform_groups} does not divide {self.c_in} channels.")
         self.deform_groups, self.points = deform_groups, deform_groups * size[0] * size[1]
-        self._cores = _usable_cores()
-        self.threads = threads or len(self._cores) or os.cpu_count() or 1
+        self._cores = usable_cores()
+        self.threads = threads or core_count()
         self._loops = deform_conv_numba
         self._stride = _pair(stride)
         self._taps = np.tile(_taps(size, _pair(padding), _pair(dilation)), deform_groups)
@@ -122,7 +119,7 @@ class DeformConvKernel:
             for start in starts:
                 run(start)
         else:
-            list(_pool(self.threads, self._cores).map(run, starts))
+            list(thread_pool(self.threads, self._cores).map(run, starts))
         return out
 
     def compile(self) -> None:
@@ -149,23 +146,6 @@ class DeformConvKernel:
         for array in (x, offset, mask, *flows, out):
             if array.dtype != np.float32 or not array.flags.c_contiguous:
                 raise ConfigError(f"all arrays must be contiguous float32, got {array.dtype}; convert them.")
-
-
-def _usable_cores() -> frozenset[int]:
-    """Return the numbers of the cores that this thread may use; empty where the system does not tell."""
-    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
-
-
-@functools.cache
-def _pool(threads: int, cores: frozenset[int]) -> ThreadPoolExecutor:
-    # A new thread may use the cores its maker may, and OpenVINO binds the thread that calls an operator to one core.
-    return ThreadPoolExecutor(threads, "deform_conv", initializer=_use_cores, initargs=(cores,))
-
-
-def _use_cores(cores: frozenset[int]) -> None:
-    if cores:
-        with contextlib.suppress(OSError):  # they may have been taken away since
-            os.sched_setaffinity(0, cores)
 
 
 def _taps(size: list[int], padding: tuple[int, int], dilation: tuple[int, int]) -> Array:
