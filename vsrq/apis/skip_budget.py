@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,24 +172,24 @@ def measured_costs(source: StepSource, clips: Mapping[str, Pair], policy: SkipPo
         **settings: Of :class:`vsrq.runtime.Upscaler`.
     """
     timed = [clip.low for clip in clips.values() if clip.low[0, ..., 0].size >= _LEAST_TIMED]
-    measured = []
-    for enlarged in (1, 2):
-        upscaler = Upscaler(source, skip=replace(policy, break_even=1.0, overhead=0), **settings)
-        excesses, pixels = [], 0
-        for low in timed:
-            frames = low.repeat(enlarged, 1).repeat(enlarged, 2)
-            for _ in range(2):
-                _stats(upscaler).restart()
-                for _frame in upscaler.stream(frames):
-                    pass
-            excess = _stats(upscaler).excess()
-            if excess is not None:
-                excesses.append(excess)
-                pixels += _stats(upscaler).frame_pixels
-        if not excesses:
-            return None
-        measured.append((pixels / len(excesses), sum(excesses) / len(excesses)))
-    return Costs.through(*measured)
+    always = replace(policy, break_even=1.0, overhead=0)
+    small, large = (_excess(Upscaler(source, skip=always, **settings), timed, enlarged) for enlarged in (1, 2))
+    return None if small is None or large is None else Costs.through(small, large)
+
+
+def _excess(upscaler: Upscaler, clips: Sequence[np.ndarray], enlarged: int) -> tuple[float, float] | None:
+    """Return pixels of a frame, and those that could have been computed in the time windows lost: means over clips."""
+    stats, found = _stats(upscaler), []
+    for low in clips:
+        frames = low.repeat(enlarged, 1).repeat(enlarged, 2)
+        for _ in range(2):
+            stats.restart()
+            for _frame in upscaler.stream(frames):
+                pass
+        excess = stats.excess()
+        if excess is not None:
+            found.append((stats.frame_pixels, excess))
+    return (fmean(pixels for pixels, _ in found), fmean(lost for _, lost in found)) if found else None
 
 
 def calibrate_bundle(path: Path, budget: float, sources: Sequence[str] = (), **settings: Any) -> Trial:

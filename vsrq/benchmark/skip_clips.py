@@ -56,20 +56,22 @@ def _scored(name: str) -> Callable[[int, tuple[int, int]], tuple[Tensor, Tensor]
 
 
 def _bunny(frames: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    if frames > _LONGEST:
-        raise ConfigError(f"the demo's clip has {_LONGEST} frames, --frames {frames} asks for more.")
     (clip,) = [clip for clip in CLIPS if "static" in clip.name]
-    files = fetch(Path("data"), tuple(asset for asset in ASSETS if asset.target.endswith(clip.video)))
-    _, low, high = clip.load(files)
+    _, low, high = clip.load(_video(clip.video, "the demo's clip", _LONGEST, frames))
     return low[:frames], high[:frames]
 
 
 def _bunny_wide(frames: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     video, start, longest = _WIDE
-    if frames > longest:
-        raise ConfigError(f"bunny_wide has {longest} frames, --frames {frames} asks for more.")
-    files = fetch(Path("data"), tuple(asset for asset in ASSETS if asset.target.endswith(video)))
+    files = _video(video, "bunny_wide", longest, frames)
     return make_pair(load_clip(files[video], start=start, stop=start + frames))
+
+
+def _video(name: str, clip: str, longest: int, frames: int) -> dict[str, Path]:
+    """Fetch the video of a clip that has so many frames."""
+    if frames > longest:
+        raise ConfigError(f"{clip} has {longest} frames, --frames {frames} asks for more.")
+    return fetch(Path("data"), tuple(asset for asset in ASSETS if asset.target.endswith(name)))
 
 
 def _rendered(percent: int) -> Callable[[int, tuple[int, int]], tuple[Tensor, Tensor]]:
