@@ -1,7 +1,7 @@
 """Threads that do not stand in the way of those of the graphs.
 
-PyTorch's threads stay awake for a millisecond or more after their work, in which they keep the graphs' threads from the
-cores: with two cores and windows of 128x80 pixels a graph took up to a third longer after them. What skipping does
+PyTorch's threads stay awake for a while after their work, in which they keep the graphs' threads from the cores; that
+can cost a graph of small windows more than they had saved. What skipping does
 between two graphs is short, so it is done by one thread; large copies, by threads that sleep when they are done.
 """
 
