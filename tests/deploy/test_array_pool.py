@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vsrq.deploy.array_pool import ArrayPool
+from vsrq.deploy.array_pool import _PERIOD, ArrayPool
 
 SHAPE = (1, 4, 6, 8)
 
@@ -59,13 +59,23 @@ def test_shapes_and_types_are_kept_apart():
     ]  # fmt: skip
 
 
-def test_few_idle_arrays_are_kept():
+def test_what_a_stretch_held_is_there_for_the_next():
+    pool = ArrayPool()
+    many = [pool.empty(SHAPE, np.float32) for _ in range(100)]
+    places = {address(array) for array in many}
+    assert len(places) == 100
+    del many
+    again = [pool.empty(SHAPE, np.float32) for _ in range(100)]
+    assert {address(array) for array in again} == places
+
+
+def test_arrays_that_were_not_needed_for_long_are_let_go():
     pool = ArrayPool()
     many = [pool.empty(SHAPE, np.float32) for _ in range(8)]
-    places = {address(array) for array in many}
-    assert len(places) == 8
+    (shelf,) = pool._shelves.values()
     del many
-    again = [pool.empty(SHAPE, np.float32) for _ in range(2)]
-    assert {address(array) for array in again} <= places
-    (arrays,) = pool._arrays.values()
-    assert len(arrays) == 2
+    for _ in range(_PERIOD):  # two periods: in the first, all eight were needed
+        pair = [pool.empty(SHAPE, np.float32) for _ in range(2)]
+        assert address(pair[0]) != address(pair[1])
+        del pair
+    assert len(shelf.arrays) == 2

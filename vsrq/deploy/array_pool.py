@@ -6,36 +6,57 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-_MOST_IDLE = 2  # of a shape; one result that is replaced at every call needs no more
+_PERIOD = 512  # arrays of a shape that are given between two looks for spare ones; a stretch takes fewer
+
+
+@dataclass
+class _Shelf:
+    """All arrays of a shape and type.
+
+    Attributes:
+        arrays: Held by others or idle.
+        given: Arrays given since spare ones were last looked for.
+        spare: Least that were idle, after each of them was given.
+    """
+
+    arrays: list[np.ndarray] = field(default_factory=list)
+    given: int = 0
+    spare: int = sys.maxsize
+
+    def take(self, shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
+        idle = [index for index in range(len(self.arrays)) if _references(self.arrays, index) == _ALONE]
+        if not idle:
+            self.arrays.append(np.empty(shape, dtype))
+        array = self.arrays[idle.pop() if idle else -1]
+        self.given, self.spare = self.given + 1, min(self.spare, len(idle))
+        if self.given == _PERIOD:
+            for index in reversed(idle[: self.spare]):
+                del self.arrays[index]
+            self.given, self.spare = 0, sys.maxsize
+        return array
 
 
 class ArrayPool:
     """Gives uninitialized arrays, and gives an array again once the pool alone refers to it.
 
     Memory fresh from the system is mapped and zeroed page by page when it is first written, which costs more than
-    the writing. A view, a tensor or a memoryview counts as a reference to its array, as everywhere in Python. Safe to
-    use from several threads.
+    the writing. Arrays that were never needed in a long time are let go. A view, a tensor or a memoryview counts as a
+    reference to its array, as everywhere in Python. Safe to use from several threads.
     """
 
     def __init__(self) -> None:
-        self._arrays: dict[tuple[tuple[int, ...], np.dtype], list[np.ndarray]] = defaultdict(list)
+        self._shelves: dict[tuple[tuple[int, ...], np.dtype], _Shelf] = defaultdict(_Shelf)
         self._lock = threading.Lock()
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> np.ndarray:
         """Return an array like :func:`numpy.empty` does; it belongs to the caller as long as anything refers to it."""
         with self._lock:
-            arrays = self._arrays[tuple(shape), np.dtype(dtype)]
-            idle = [index for index in range(len(arrays)) if _references(arrays, index) == _ALONE]
-            for index in reversed(idle[_MOST_IDLE:]):
-                del arrays[index]
-            if not idle:
-                arrays.append(np.empty(shape, dtype))
-                return arrays[-1]
-            return arrays[idle[0]]
+            return self._shelves[tuple(shape), np.dtype(dtype)].take(shape, dtype)
 
 
 def _references(arrays: list[np.ndarray], index: int) -> int:

@@ -94,19 +94,23 @@ class OpenVINOBackend:
 
 
 class OpenVINOGraph:
-    """A compiled step; see :class:`vsrq.deploy.driver.StepGraph`."""
+    """A compiled step; see :class:`vsrq.deploy.driver.StepGraph`.
+
+    Attributes:
+        pool: Where the results come from.
+    """
 
     def __init__(self, compiled: ov.CompiledModel, spec: StepSpec) -> None:
         self.spec = spec
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()  # a request serves one call at a time
-        self._pool = ArrayPool()
+        self.pool = ArrayPool()
         self._shapes = [tuple(output.shape) for output in compiled.outputs]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the step; inputs are read and outputs written in place, without copies."""
         ports = zip(self._shapes, self.spec.outputs, strict=True)
-        outputs = [self._pool.empty(shape, port.dtype) for shape, port in ports]
+        outputs = [self.pool.empty(shape, port.dtype) for shape, port in ports]
         arrays = [np.ascontiguousarray(array) for array in inputs]  # OpenVINO's tensors do not keep them alive
         with self._lock:
             for index, array in enumerate(arrays):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsrq.deploy.driver import Arrays, StepGraph, StepMemory, StepRunner
+from vsrq.deploy.driver import Arrays, Kept, StepGraph, StepMemory, StepRunner
 from vsrq.deploy.plan import Plan, Port
 
 
@@ -59,6 +59,8 @@ class RecurrentDriver:
         self._encoded: dict[int, Arrays] = {}
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self._carried = {branch: _Past() for branch in self.plan.branches if not branch.startswith("backward")}
+        # backward branches forget what they know at every stretch, but a runner that skips may use what it kept
+        self._kept: dict[str, Kept | None] = {}
         # flows there and back are two series, each of them alike from call to call
         self._memories = {site: StepMemory() for site in ("flow/1", "flow/-1", "encode", "reconstruct")}
 
@@ -66,7 +68,7 @@ class RecurrentDriver:
     def state_nbytes(self) -> int:
         """Bytes that residual layers keep from frame to frame."""
         memories = [*self._memories.values(), *(past.memory for past in self._carried.values())]
-        return sum(memory.nbytes for memory in memories)
+        return sum(memory.nbytes for memory in memories) + sum(kept.nbytes for kept in self._kept.values() if kept)
 
     def run(self, frames: Sequence[np.ndarray], count: int) -> Iterator[np.ndarray]:
         """Upscale the first ``count`` of ``frames``; see :meth:`vsrq.deploy.driver.Driver.run`."""
@@ -76,7 +78,9 @@ class RecurrentDriver:
         branches = self.plan.branches
         for position, branch in enumerate(branches):
             if branch.startswith("backward"):
-                self._propagate(branch, range(stop - 1, start - 1, -1), _Past(), feats)
+                past = _Past(memory=StepMemory(kept=self._kept.get(branch)))
+                self._propagate(branch, range(stop - 1, start - 1, -1), past, feats)
+                self._kept[branch] = past.memory.kept
                 continue
             self._propagate(branch, range(start, finish), self._carried[branch], feats)
             # what lies ahead is of use only to a backward branch that comes later

@@ -1,21 +1,23 @@
 """Tiles of 0 bits: which parts of a picture have to be computed again, and which may be taken from the last time.
 
 Changes are measured against what was last *computed* there, not against the previous frame: small changes add up
-until they count (closed loop).
+until they count (closed loop). Masks are uint8 arrays, 0 or 255, as OpenCV has them: its calls are few and short, which
+counts where they come between two graphs of a few milliseconds.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import cv2
+import numpy as np
 
 from vsrq.errors import ConfigError, check_keys
 
+SET = np.uint8(255)  # of a mask
 LEVELS = 255  # a tolerance is given in grey levels of 8 bits
 TILES = (8, 16, 24, 32)  # networks with a pyramid need multiples of 4 at every level
 _SLACK = 1e-3  # levels; two frames in floating point may differ by a little more than whole levels
@@ -78,65 +80,64 @@ class SkipPolicy:
         return seen + self.overhead < self.break_even * frame
 
 
-def changed_pixels(x: Tensor, reference: Tensor, tolerance: float) -> Tensor:
+def changed_pixels(x: np.ndarray, reference: np.ndarray, tolerance: float) -> np.ndarray:
     """Return where any channel of ``x`` differs from ``reference`` by more than a tolerance.
 
     Args:
-        x: ``(1, c, h, w)``; frames in [0, 1].
-        reference: What was last computed with, same shape.
-        tolerance: In levels of 1/255; 0 asks for equality, bit for bit.
+        x: ``(1, c, h, w)``; float32 frames in [0, 1], or anything at tolerance 0.
+        reference: What was last computed with, same shape and type.
+        tolerance: In levels of 1/255; 0 asks for equality.
 
     Returns:
-        Bool ``(h, w)``.
+        Mask ``(h, w)``.
     """
     if tolerance == 0:
-        return (x != reference).any(1)[0]
-    return (x - reference).abs_().amax(1)[0] > (tolerance + _SLACK) / LEVELS
+        return (x != reference).any(1)[0].view(np.uint8) * SET
+    channels, height, width = x.shape[1:]
+    difference = cv2.absdiff(x.reshape(-1, width), reference.reshape(-1, width))
+    changed = cv2.compare(difference, (tolerance + _SLACK) / LEVELS, cv2.CMP_GT)
+    return functools.reduce(cv2.bitwise_or, changed.reshape(channels, height, width))
 
 
-def spread(mask: Tensor, radius: int) -> Tensor:
+def spread(mask: np.ndarray, radius: int) -> np.ndarray:
     """Return a mask ``(h, w)`` grown by ``radius`` pixels in every direction, corners included."""
-    for axis in (0, 1):
-        mask, reached = F.pad(mask, (0, 0, radius, radius) if axis == 0 else (radius, radius)), 1
-        while reached < 2 * radius + 1:  # doubled as long as that fits, for the time to grow with the logarithm
-            step = min(reached, 2 * radius + 1 - reached)
-            size = mask.shape[axis] - step
-            mask = mask.narrow(axis, 0, size) | mask.narrow(axis, step, size)
-            reached += step
-    return mask
+    return cv2.dilate(mask, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
 
 
-def moved(mask: Tensor, flow: Tensor) -> Tensor:
+def moved(mask: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Return the pixels whose flow points into a mask ``(h, w)``, or right beside it.
 
     Args:
         mask: What has changed in the frame that the flow leads to.
-        flow: ``(1, 2, h, w)`` in pixels, x before y.
+        flow: Float32 ``(1, 2, h, w)`` in pixels, x before y. What is not a number must not fail here; the network says
+            what it makes of it.
     """
     height, width = mask.shape
-    ys = torch.arange(height, device=mask.device, dtype=torch.float32)[:, None] + flow[0, 1]
-    xs = torch.arange(width, device=mask.device, dtype=torch.float32) + flow[0, 0]
-    for positions, size in ((ys, height), (xs, width)):
-        # what is not a number must not fail here; the network says what it makes of it
-        positions.nan_to_num_(0).round_().clamp_(0, size - 1)
-    return spread(mask, 1).view(-1)[ys.long().mul_(width).add_(xs.long())]
+    xs = flow[0, 0] + np.arange(width, dtype=np.float32)
+    ys = flow[0, 1] + np.arange(height, dtype=np.float32)[:, None]
+    return cv2.remap(spread(mask, 1), xs, ys, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
 
 
-def tiles_of(mask: Tensor, size: int) -> Tensor:
+def longest(flow: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Return the longest component of a flow ``(1, 2, h, w)``, in a mask ``(h, w)`` or everywhere; 0 for no pixels."""
+    return max(cv2.norm(plane, cv2.NORM_INF, mask=mask) for plane in flow[0])
+
+
+def tiles_of(mask: np.ndarray, size: int) -> np.ndarray:
     """Return which tiles of ``size`` pixels hold a pixel of a mask ``(h, w)``: bool ``(rows, columns)``.
 
     The last row and column of tiles are cut off where the tiles do not divide the frame.
     """
     height, width = mask.shape
-    whole = F.pad(mask.view(torch.uint8), (0, -width % size, 0, -height % size))  # of bytes maxima are fast
-    return whole.unflatten(0, (-1, size)).amax(1).unflatten(1, (-1, size)).amax(2) > 0
+    rows = np.maximum.reduceat(mask, np.arange(0, height, size), axis=0)
+    return np.maximum.reduceat(rows, np.arange(0, width, size), axis=1) > 0
 
 
-def to_frame_size(mask: Tensor, height: int, width: int) -> Tensor:
+def to_frame_size(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return a mask of a smaller picture ``(h, w)`` at the size of the frame it belongs to."""
     if mask.shape == (height, width):
         return mask
-    return F.interpolate(mask[None, None].float(), size=(height, width), mode="nearest")[0, 0] > 0
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def _is_number(value: object) -> bool:

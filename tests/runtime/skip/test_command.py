@@ -37,7 +37,7 @@ def test_a_clip_at_rest_is_skipped_and_drawn(tmp_path, network, capfd):
     assert command(source, tmp_path / "out", *network, *options) == 0
     errors = capfd.readouterr().err
     (line,) = [line for line in errors.splitlines() if line.startswith("reconstruct")]
-    assert line.split()[1:4] == ["6", "3", "50.0%"]
+    assert line.split()[1:4] == ["6", "2", "66.7%"]
     assert "of all tiles skipped" in errors
     assert cv2.imread(str(picture)).shape == (24, 32, 3)
     shown = [cv2.imread(str(path)) for path in sorted((tmp_path / "out").iterdir())]

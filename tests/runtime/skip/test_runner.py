@@ -88,15 +88,34 @@ def test_windows_with_the_whole_receptive_field_equal_the_whole_frame():
 
 def test_a_clip_at_rest_costs_its_beginning_alone():
     _, stats = skipping(float_net("basicvsr"), still(6), dict(tolerance=1))
-    # one result, then two frames that matter: both begin with a whole frame. Backward that is the end of the clip,
-    # so its last frame is made of features that no frame before it had
+    # one result, then two frames that matter: both begin with a whole frame. Backward that is the end of the clip: its
+    # last frame is made of features that know less than those before, which therefore stay
     assert {name: entry.dense for name, entry in stats.steps.items()} == {
         "flow": 2,
         "propagate_backward": 2,
         "propagate_forward": 2,
-        "reconstruct": 3,
+        "reconstruct": 2,
     }
-    assert sum(entry.pixels for entry in stats.steps.values()) == 9 * 40 * 48
+    assert sum(entry.pixels for entry in stats.steps.values()) == 8 * 40 * 48
+
+
+@pytest.mark.parametrize(("name", "begins"), [("basicvsr", 2), ("basicvsr_pp", 3)])
+def test_a_stretch_goes_on_where_the_last_one_ended(name, begins):
+    """Backward branches begin anew at every stretch, but at rest their features of the last one are as good."""
+    _, stats = skipping(float_net(name), still(13), dict(tolerance=1), stretch=5, lookahead=3)
+    branches = {step: entry for step, entry in stats.steps.items() if step.startswith("propagate")}
+    assert {step: entry.dense for step, entry in branches.items()} == dict.fromkeys(branches, begins)
+    assert all(entry.windowed == 0 for entry in branches.values())
+
+
+def test_what_changed_between_stretches_is_computed_until_a_branch_knows_as_much_as_before():
+    """Its first call sees one frame, and those before saw two: what it computes does not count as computed."""
+    clip = still(8, 64, 64)
+    clip[4:, 8:16, 8:16] = 255 - clip[0, 8:16, 8:16]
+    settings = dict(tolerance=1, halo=0, break_even=1.0)
+    _, stats = skipping(float_net("basicvsr"), clip, settings, stretch=4, lookahead=0)
+    backward = stats.steps["propagate_backward"]
+    assert (backward.calls, backward.dense, backward.windowed) == (8, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["basicvsr", "basicvsr_pp"])

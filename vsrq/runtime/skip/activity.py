@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from vsrq.deploy.driver import Arrays
 from vsrq.deploy.plan import StepSpec
 from vsrq.errors import StateError
-from vsrq.residual.skip_policy import SkipPolicy, changed_pixels, moved, spread, tiles_of, to_frame_size
+from vsrq.residual.skip_policy import SkipPolicy, changed_pixels, longest, moved, spread, tiles_of, to_frame_size
 
 _STEP = 4  # pixels; margins are multiples of it: windows begin at whole pixels of a pyramid, and have few shapes
 _MOST_MISSES = 2  # after which one call of 16 is looked at
@@ -28,32 +27,60 @@ class Kept:
     Attributes:
         references: What was last computed with, tile by tile: inputs, or the frames seen.
         outputs: Results, by name.
+        age: Calls so far.
         calls: Since everything was computed.
         misses: Looks, at most 2, after which everything had to be computed, since at least half was saved.
         pause: Calls that are computed whole before the next look; nothing is kept for them.
-        made_of: Numbers, of :class:`vsrq.runtime.skip.origin.WholeResults`, of the branches' results that the last
-            call read.
+        depth: Of the results: their age when they were last computed as a whole, refreshes apart.
+        made_of: Depths, of :class:`vsrq.runtime.skip.depths.Depths`, of the branches' results they were made of then.
     """
 
     references: tuple[np.ndarray, ...] = ()
     outputs: Arrays = field(default_factory=dict)
+    age: int = 0
     calls: int = 0
     misses: int = 0
     pause: int = 0
+    depth: int = 0
     made_of: tuple[int, ...] = ()
 
-    def after_whole(self, references: tuple[np.ndarray, ...], outputs: Arrays, *, looked: bool) -> Kept:
-        """Return what is kept after a call that computed the whole frame.
+    def after_whole(
+        self, references: tuple[np.ndarray, ...], outputs: Arrays, made_of: tuple[int, ...], *, looked: bool
+    ) -> Kept:
+        """Return what is kept after a call that computed the whole frame for what had changed.
 
         Args:
             references: What it computed with.
             outputs: Its results.
-            looked: Whether because of what had changed. The more often in a row, the longer until the next look, so
-                that motion everywhere costs next to nothing.
+            made_of: See the attribute.
+            looked: Whether because of what had changed in its frames. The more often in a row, the longer until the
+                next look, so that motion everywhere costs next to nothing.
         """
-        misses = min(self.misses + looked, _MOST_MISSES)
+        age, misses = self.age + 1, min(self.misses + looked, _MOST_MISSES)
         pause = 4**misses - 1 if looked else max(self.pause - 1, 0)
-        return Kept(misses=misses, pause=pause) if pause else Kept(references, outputs, misses=misses)
+        if pause:
+            return Kept(age=age, misses=misses, pause=pause, depth=age)
+        return Kept(references, outputs, age, misses=misses, depth=age, made_of=made_of)
+
+    def after_refresh(self, references: tuple[np.ndarray, ...], outputs: Arrays, made_of: tuple[int, ...]) -> Kept:
+        """Return what is kept after a call that computed the whole frame though little had changed.
+
+        At rest such results are hardly news: later steps wait for their own refresh.
+        """
+        return replace(self, references=references, outputs=outputs, age=self.age + 1, calls=0, made_of=made_of)
+
+    def after_windows(self, references: tuple[np.ndarray, ...], outputs: Arrays, *, worth: bool) -> Kept:
+        """Return what is kept after a call that computed some windows, or none.
+
+        Args:
+            references: What every tile was last computed with.
+            outputs: Results.
+            worth: Whether at least half was saved; else the next miss is one more in a row.
+        """
+        misses = 0 if worth else self.misses
+        return replace(
+            self, references=references, outputs=outputs, age=self.age + 1, calls=self.calls + 1, misses=misses
+        )
 
     @property
     def nbytes(self) -> int:
@@ -96,19 +123,23 @@ class Judge:
         return tuple(values[port.name] for port in spec.inputs)
 
     def can_tell(self, driving: Sequence[np.ndarray], made_of: Sequence[int], kept: Kept) -> bool:
-        """Return whether there is something to compare with, and no branch was renewed as a whole since.
+        """Return whether there is something to compare with, and no branch got to know more as a whole since.
 
-        Features of a whole frame are new everywhere, more so than their frames: what has been made of older ones
-        would stay behind.
+        Its features are new everywhere then, more so than their frames: what has been made of older ones would stay
+        behind. Where a branch begins anew it knows less, and what has been made of its earlier features is better.
         """
-        renewed = any(new not in (0, old) for new, old in zip(made_of, kept.made_of, strict=False))
-        if self.policy.tolerance > 0 and renewed:
+        deeper = any(new > old for new, old in zip(made_of, kept.made_of, strict=False))
+        if self.policy.tolerance > 0 and deeper:
             return False
-        return not kept.pause and len(driving) == len(kept.references)
+        return not kept.pause and 0 < len(driving) <= len(kept.references)
 
-    def due(self, kept: Kept) -> bool:
-        """Return whether everything is to be computed again, though little has changed."""
-        return self.policy.refresh is not None and kept.calls + 1 >= self.policy.refresh
+    def due(self, driving: Sequence[np.ndarray], kept: Kept) -> bool:
+        """Return whether everything is to be computed again, though little has changed.
+
+        Where a branch begins anew, and knows less than it did, that waits.
+        """
+        whole = len(driving) == len(kept.references)
+        return whole and self.policy.refresh is not None and kept.calls + 1 >= self.policy.refresh
 
     def activity(self, spec: StepSpec, driving: Sequence[np.ndarray], values: Arrays, kept: Kept) -> Activity | None:
         """Return what a call has to compute, if :meth:`can_tell`; ``None`` for the whole frame.
@@ -117,8 +148,8 @@ class Judge:
             StateError: What is kept is of frames of another size.
         """
         policy = self.policy
-        mask = torch.zeros(self.height, self.width, dtype=torch.bool)
-        for array, reference in zip(driving, kept.references, strict=True):
+        mask = np.zeros((self.height, self.width), np.uint8)
+        for array, reference in zip(driving, kept.references, strict=False):
             if array is reference:
                 continue
             if array.shape != reference.shape:
@@ -126,20 +157,20 @@ class Judge:
                     f"{spec.name} keeps arrays of shape {reference.shape}, this call brings {array.shape}: reset the "
                     "driver before it gets other frames."
                 )
-            changed = changed_pixels(torch.from_numpy(array), torch.from_numpy(reference), policy.tolerance)
-            if changed.numel() == 1:  # a gate belongs to the whole frame
+            changed = changed_pixels(array, reference, policy.tolerance)
+            if changed.size == 1:  # a gate belongs to the whole frame
                 if changed.item():
                     return None
                 continue
             mask |= to_frame_size(changed, self.height, self.width)
-        pixels = int(mask.count_nonzero())
+        pixels = cv2.countNonZero(mask)
         if not pixels:
-            return Activity(tiles_of(mask, policy.tile).numpy(), 0)
-        if not policy.saves(pixels, mask.numel()):
+            return Activity(tiles_of(mask, policy.tile), 0)
+        if not policy.saves(pixels, mask.size):
             return None  # whatever is around them
         return self._with_halo(spec, mask, [values[port.name] for port in spec.inputs if port.name.startswith("flow_")])
 
-    def _with_halo(self, spec: StepSpec, mask: Tensor, flows: list[np.ndarray]) -> Activity | None:
+    def _with_halo(self, spec: StepSpec, mask: np.ndarray, flows: list[np.ndarray]) -> Activity | None:
         exact = self.policy.halo == "full"
         halo = spec.receptive_field if self.policy.halo == "full" else self.policy.halo
         if halo is None:
@@ -147,24 +178,23 @@ class Judge:
         if spec.receptive_field is not None:
             halo = min(halo, spec.receptive_field)
         if exact:
-            motion = sum(_largest(flow) for flow in flows)
+            motion = sum(_pixels(longest(flow)) for flow in flows)
             return self._tiles(spread(mask, _within(halo + motion, mask)), halo + motion)
         for flow in flows[:1]:
-            mask = mask | moved(mask, torch.from_numpy(flow))
+            mask |= moved(mask, flow)
         mask = spread(mask, _within(halo, mask))
-        motion = sum(_largest(flow[..., mask.numpy()]) for flow in flows)
+        motion = sum(_pixels(longest(flow, mask)) for flow in flows)
         context = halo if spec.receptive_field is not None else max(halo, _SEARCH)
         return self._tiles(mask, context + motion)
 
-    def _tiles(self, mask: Tensor, margin: int) -> Activity:
-        return Activity(tiles_of(mask, self.policy.tile).numpy(), -(-margin // _STEP) * _STEP)
+    def _tiles(self, mask: np.ndarray, margin: int) -> Activity:
+        return Activity(tiles_of(mask, self.policy.tile), -(-margin // _STEP) * _STEP)
 
 
-def _largest(flow: np.ndarray) -> int:
-    """Return the longest component of a flow in whole pixels, rounded up; huge where it is not a number."""
-    largest = float(np.abs(flow).max(initial=0.0))
-    return ceil(largest) if largest < 2**15 else 2**15
+def _pixels(length: float) -> int:
+    """Return a length in whole pixels, rounded up; huge where it is not a number."""
+    return ceil(length) if length < 2**15 else 2**15
 
 
-def _within(radius: int, mask: Tensor) -> int:
+def _within(radius: int, mask: np.ndarray) -> int:
     return min(radius, max(mask.shape))

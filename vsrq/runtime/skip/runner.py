@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
@@ -16,11 +15,11 @@ from vsrq.deploy.plan import Plan, StepSpec
 from vsrq.errors import ConfigError
 from vsrq.residual.skip_policy import SkipPolicy
 from vsrq.runtime.skip.activity import Activity, Judge, Kept
+from vsrq.runtime.skip.depths import Depths
 from vsrq.runtime.skip.graphs import WindowGraphs
-from vsrq.runtime.skip.origin import WholeResults
 from vsrq.runtime.skip.shapes import Shapes
 from vsrq.runtime.skip.stats import SkipStats
-from vsrq.runtime.skip.threads import copy, one_thread
+from vsrq.runtime.skip.threads import copy
 from vsrq.runtime.skip.windows import WINDOW_OVERHEAD, Layout, Windows, copy_boxes, gather, scatter
 
 
@@ -58,8 +57,10 @@ class SkipRunner(StepRunner):
         self._layout = Layout(*size, policy.tile)
         self._judge = Judge(policy, *size)
         self._shapes = Shapes(*size, WINDOW_OVERHEAD)
-        self._pool, self._whole = ArrayPool(), WholeResults()
-        self._pixels = size[0] * size[1]
+        # both kinds of results take the arrays that were let go, to need no more memory than one
+        self._pools = {name: getattr(graph, "pool", ArrayPool()) for name, graph in graphs.items()}
+        self._frames, self._depths = ArrayPool(), Depths()
+        self._pixels, self._everything = size[0] * size[1], np.ones(self._layout.grid, bool)
 
     def __call__(
         self, name: str, values: Mapping[str, np.ndarray], memory: StepMemory, *, seen: Sequence[np.ndarray] = ()
@@ -71,27 +72,28 @@ class SkipRunner(StepRunner):
         """
         spec, known = self.graphs[name].spec, dict(values)
         kept = memory.kept if isinstance(memory.kept, Kept) else Kept()
-        made_of = tuple(self._whole.number(known[port.name]) for port in spec.inputs if port.name in self.plan.branches)
-        with self.stats.timed(name, "policy"), one_thread():
+        made_of = tuple(self._depths.of(known[port.name]) for port in spec.inputs if port.name in self.plan.branches)
+        with self.stats.timed(name, "policy"):
             driving = self._judge.driving(spec, known, seen)
             looked = self._judge.can_tell(driving, made_of, kept)
             found = self._judge.activity(spec, driving, known, kept) if looked else None
             placed = None if found is None else self._place(found, spec)
         if found is None or placed is None:
-            outputs = self._compute_all(spec, known, memory, renewed=True)
-            kept = kept.after_whole(driving, outputs, looked=looked)
-        elif self._judge.due(kept):
-            # at rest results are hardly news: later steps wait for their own refresh
-            outputs = self._compute_all(spec, known, memory, renewed=False)
-            kept = kept.after_whole(driving, outputs, looked=False)
+            outputs = self._compute_all(spec, known, memory)
+            kept = kept.after_whole(driving, outputs, made_of, looked=looked)
+        elif self._judge.due(driving, kept):
+            outputs = self._compute_all(spec, known, memory)
+            kept = kept.after_refresh(driving, outputs, made_of)
         elif placed:
             kept = self._compute(spec, known, placed, driving, kept)
             outputs = kept.outputs
         else:
-            kept = replace(kept, calls=kept.calls + 1, misses=0)
+            kept = kept.after_windows(kept.references, kept.outputs, worth=True)
             outputs = kept.outputs
             self.stats.note(name, found.tiles, 0, frame_pixels=self._pixels)
-        memory.kept = replace(kept, made_of=made_of)
+        memory.kept = kept
+        if spec.outputs[0].name in self.plan.branches:
+            self._depths.note(outputs.values(), kept.depth)
         return dict(outputs)
 
     def _place(self, found: Activity, spec: StepSpec) -> list[Windows] | None:
@@ -103,13 +105,12 @@ class SkipRunner(StepRunner):
         placed = self._layout.place(found.tiles, found.margin, spec.multiple, partial(self._shapes.fit, spec.name))
         return placed if self.policy.saves(sum(windows.area for windows in placed), self._pixels) else None
 
-    def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory, *, renewed: bool) -> Arrays:
+    def _compute_all(self, spec: StepSpec, values: Arrays, memory: StepMemory) -> Arrays:
         start = time.perf_counter()
         with self.stats.timed(spec.name, "compute"):
             outputs = super().__call__(spec.name, values, memory)
         self.stats.steps[spec.name].dense_seconds += time.perf_counter() - start
-        self.stats.note(spec.name, np.ones(self._layout.grid, bool), self._pixels, frame_pixels=self._pixels)
-        self._whole.note(outputs.values(), whole=renewed)
+        self.stats.note(spec.name, self._everything, self._pixels, frame_pixels=self._pixels)
         return outputs
 
     def _compute(
@@ -117,22 +118,29 @@ class SkipRunner(StepRunner):
     ) -> Kept:
         """Compute some windows; the arrays of earlier calls stay as they are, for others hold them."""
         with self.stats.timed(spec.name, "scatter"):
-            outputs = {name: self._copy(array) for name, array in kept.outputs.items()}
-            references = tuple(
-                new if new is old or new.size == 1 else self._copy(old)
-                for new, old in zip(driving, kept.references, strict=True)
-            )
-        self._whole.note(outputs.values(), whole=False)
+            pool = self._pools[spec.name]
+            outputs = {name: _copy(array, pool) for name, array in kept.outputs.items()}
+            references = self._references(driving, kept)
         for windows in placed:
             for part in self.windows.batches(len(windows.starts)):
                 self._compute_batch(spec, values, windows, part, outputs)
             with self.stats.timed(spec.name, "scatter"):
-                for new, reference in zip(driving, references, strict=True):
-                    if new is not reference:
+                for new, old, reference in zip(driving, kept.references, references, strict=False):
+                    if reference is not new and reference is not old:
                         copy_boxes(new, windows, self._ratio(new), reference)
-        # what saves less than half is no success either: the next miss is one more in a row
         pixels = self._count(spec.name, placed)
-        return Kept(references, outputs, kept.calls + 1, 0 if 2 * pixels <= self._pixels else kept.misses)
+        return kept.after_windows(references, outputs, worth=2 * pixels <= self._pixels)
+
+    def _references(self, driving: tuple[np.ndarray, ...], kept: Kept) -> tuple[np.ndarray, ...]:
+        """Return arrays for what every tile was last computed with.
+
+        A branch that begins anew has seen fewer frames. What it computes until it knows as much as it did does not
+        count as computed: the same tiles are computed again.
+        """
+        if len(driving) < len(kept.references):
+            return kept.references
+        pairs = zip(driving, kept.references, strict=True)
+        return tuple(new if new is old or new.size == 1 else _copy(old, self._frames) for new, old in pairs)
 
     def _compute_batch(self, spec: StepSpec, values: Arrays, windows: Windows, part: slice, outputs: Arrays) -> None:
         shape = windows.height, windows.width, part.stop - part.start
@@ -163,7 +171,8 @@ class SkipRunner(StepRunner):
         self.stats.note(name, tiles, seen, frame_pixels=self._pixels)
         return seen
 
-    def _copy(self, array: np.ndarray) -> np.ndarray:
-        twin = self._pool.empty(array.shape, array.dtype)
-        copy(twin[0], array[0])
-        return twin
+
+def _copy(array: np.ndarray, pool: ArrayPool) -> np.ndarray:
+    twin = pool.empty(array.shape, array.dtype)
+    copy(twin[0], array[0])
+    return twin

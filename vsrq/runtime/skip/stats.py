@@ -82,7 +82,7 @@ class SkipStats:
         entry.dense += pixels == frame_pixels
         entry.windowed += 0 < pixels < frame_pixels
         entry.pixels += pixels
-        entry.skipped += 1 - float(tiles.mean())
+        entry.skipped += 1 - np.count_nonzero(tiles) / tiles.size
         self.frame_pixels = frame_pixels
         if step == "reconstruct":
             fits = self.activity is not None and self.activity.shape == tiles.shape

@@ -1,34 +1,19 @@
-"""Threads that do not stand in the way of those of the graphs.
+"""Copying by threads that do not stand in the way of those of the graphs.
 
-PyTorch's threads stay awake for a while after their work, in which they keep the graphs' threads from the cores; that
-can cost a graph of small windows more than they had saved. What skipping does
-between two graphs is short, so it is done by one thread; large copies, by threads that sleep when they are done.
+A thread that stays awake after its work, as those of most libraries do, keeps a graph's threads from the cores; that
+can cost a graph of small windows more than it had saved. These sleep when they are done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 from vsrq.cores import core_count, thread_pool, usable_cores
 
 _MOST = 4  # threads; copying is bound by the memory
 _LARGE = 2**20  # bytes, from which on waking others is worth it
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread for what the caller does in the block."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def copy(target: np.ndarray, source: np.ndarray) -> None:
