@@ -1,8 +1,8 @@
 """Tiles of 0 bits: which parts of a picture have to be computed again, and which may be taken from the last time.
 
 Changes are measured against what was last *computed* there, not against the previous frame: small changes add up
-until they count (closed loop). Masks are uint8 arrays, 0 or 255, as OpenCV has them: its calls are few and short, which
-counts where they come between two graphs of a few milliseconds.
+until they count (closed loop). Masks are uint8 arrays of 0 and 1, for OpenCV: its calls are short, which counts between
+two graphs of a few milliseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 
 from vsrq.errors import ConfigError, check_keys
 
-SET = np.uint8(255)  # of a mask
 LEVELS = 255  # a tolerance is given in grey levels of 8 bits
 TILES = (8, 16, 24, 32)  # networks with a pyramid need multiples of 4 at every level
 _SLACK = 1e-3  # levels; two frames in floating point may differ by a little more than whole levels
@@ -92,11 +91,11 @@ def changed_pixels(x: np.ndarray, reference: np.ndarray, tolerance: float) -> np
         Mask ``(h, w)``.
     """
     if tolerance == 0:
-        return (x != reference).any(1)[0].view(np.uint8) * SET
+        return (x != reference).any(1)[0].view(np.uint8)
     channels, height, width = x.shape[1:]
     difference = cv2.absdiff(x.reshape(-1, width), reference.reshape(-1, width))
-    changed = cv2.compare(difference, (tolerance + _SLACK) / LEVELS, cv2.CMP_GT)
-    return functools.reduce(cv2.bitwise_or, changed.reshape(channels, height, width))
+    changed = difference > np.float32((tolerance + _SLACK) / LEVELS)
+    return functools.reduce(cv2.bitwise_or, changed.view(np.uint8).reshape(channels, height, width))
 
 
 def spread(mask: np.ndarray, radius: int) -> np.ndarray:
