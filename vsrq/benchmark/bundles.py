@@ -32,7 +32,7 @@ from vsrq.quant.rules import first_match
 from vsrq.runtime.upscaler import StepSource
 
 _PARITY_SIZE = (96, 128)
-_SOURCES = ("models", "ops", "quant", "deploy", "runtime")
+_SOURCES = ("models", "ops", "quant", "residual", "deploy", "runtime")
 
 
 @dataclass(frozen=True)
