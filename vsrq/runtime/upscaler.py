@@ -56,7 +56,7 @@ class Upscaler:
         tile: Height and width of tiles, for frames that need too much memory at once; ``None`` for none, or for
             those that a bundle fixed to one size needs.
         tile_overlap: Pixels neighbouring tiles share and fade over.
-        memory: Bytes to stay below, about.
+        memory: Bytes to stay below, about. What a stream took stays with the upscaler, for its next stream.
         threads: Of the backend; default: all cores the process may use.
         skip: Compute only what changed: a :class:`vsrq.residual.SkipPolicy`, a dict of its arguments, or ``True``
             for what the bundle was calibrated to (the policy's defaults where it was not). Default: everything is

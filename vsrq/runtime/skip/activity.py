@@ -192,7 +192,7 @@ class Judge:
 
 
 def _pixels(length: float) -> int:
-    """Return a length in whole pixels, rounded up; huge where it is not a number."""
+    """Return a length in whole pixels, rounded up, and no more than reaches across any frame."""
     return ceil(length) if length < 2**15 else 2**15
 
 
