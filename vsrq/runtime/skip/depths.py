@@ -30,6 +30,5 @@ class Depths:
         known = self._known.get(id(array))
         return 0 if known is None else known[1]
 
-    def _forget(self, key: int, reference: object) -> None:
-        if key in self._known and self._known[key][0] is reference:
-            del self._known[key]
+    def _forget(self, key: int, _: object) -> None:
+        self._known.pop(key, None)
