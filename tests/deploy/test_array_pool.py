@@ -79,3 +79,22 @@ def test_arrays_that_were_not_needed_for_long_are_let_go():
         assert address(pair[0]) != address(pair[1])
         del pair
     assert len(shelf.arrays) == 2
+
+
+@pytest.mark.parametrize("container", [lambda a: [a], lambda a: (a,), lambda a: {0: a}], ids=["list", "tuple", "dict"])
+def test_an_array_may_be_changed_by_its_only_holder(container):
+    pool = ArrayPool()
+    holder = container(pool.empty(SHAPE, np.float32))
+    assert pool.may_change(holder, 0)
+    for hold in (lambda array: array, lambda array: array[0, 1:], torch.from_numpy, lambda array: [array]):
+        other = hold(holder[0])
+        assert not pool.may_change(holder, 0)
+        del other
+    assert pool.may_change(holder, 0)
+
+
+def test_an_array_of_another_pool_may_not_be_changed():
+    pool, other = ArrayPool(), ArrayPool()
+    pool.empty(SHAPE, np.float32)
+    assert not pool.may_change([other.empty(SHAPE, np.float32)], 0)
+    assert not pool.may_change([np.empty(SHAPE, np.float32)], 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -58,9 +59,17 @@ class ArrayPool:
         with self._lock:
             return self._shelves[tuple(shape), np.dtype(dtype)].take(shape, dtype)
 
+    def may_change(self, arrays: Sequence[np.ndarray] | Mapping[str, np.ndarray], key: Any) -> bool:
+        """Return whether ``arrays[key]`` is an array of this pool that is held by ``arrays`` and by nobody else."""
+        if _references(arrays, key) != _ALONE + 1:  # the pool itself
+            return False
+        array = arrays[key]
+        with self._lock:
+            return any(known is array for known in self._shelves[array.shape, array.dtype].arrays)
 
-def _references(arrays: list[np.ndarray], index: int) -> int:
-    return sys.getrefcount(arrays[index])
+
+def _references(arrays: Any, key: Any) -> int:
+    return sys.getrefcount(arrays[key])
 
 
 _ALONE = _references([np.empty(0)], 0)  # what versions of Python count differs

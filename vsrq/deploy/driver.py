@@ -61,6 +61,9 @@ class Kept(Protocol):
     def nbytes(self) -> int:
         """Bytes of it."""
 
+    def copy(self) -> Kept:
+        """Return the same to go its own way; arrays are shared, and not changed as long as they are."""
+
 
 @dataclass
 class StepMemory:
@@ -69,7 +72,7 @@ class StepMemory:
     Attributes:
         calls: Calls since the reset.
         tensors: Their state, by the names of the ports.
-        kept: What a runner that skips keeps; replaced and never changed, like the arrays.
+        kept: What a runner that skips keeps; replaced by every call.
     """
 
     calls: int = 0
@@ -77,8 +80,8 @@ class StepMemory:
     kept: Kept | None = None
 
     def copy(self) -> StepMemory:
-        """Return a memory that goes its own way; arrays are shared, for calls replace and never change them."""
-        return StepMemory(self.calls, self.tensors, self.kept)
+        """Return a memory that goes its own way; arrays are shared, for calls never change what others hold."""
+        return StepMemory(self.calls, self.tensors, None if self.kept is None else self.kept.copy())
 
     @property
     def nbytes(self) -> int:

@@ -78,7 +78,7 @@ class RecurrentDriver:
         branches = self.plan.branches
         for position, branch in enumerate(branches):
             if branch.startswith("backward"):
-                past = _Past(memory=StepMemory(kept=self._kept.get(branch)))
+                past = _Past(memory=StepMemory(kept=self._kept.pop(branch, None)))
                 self._propagate(branch, range(stop - 1, start - 1, -1), past, feats)
                 self._kept[branch] = past.memory.kept
                 continue

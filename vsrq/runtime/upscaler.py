@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -262,8 +263,9 @@ class _Engine:
         dtype = frames[0].dtype
         tensors = [_to_tensor(frame) for frame in frames]
         if len(self.drivers) == 1:
-            for out in self.drivers[0].run([self._pad(tensor) for tensor in tensors], count):
-                yield _to_frame(out[0][:, : self.scale * self.size[0], : self.scale * self.size[1]], dtype)
+            # no loop: its variable would hold a frame while the next one is made, which then could not begin with it
+            upscaled = self.drivers[0].run([self._pad(tensor) for tensor in tensors], count)
+            yield from map(partial(self._finish, dtype=dtype), upscaled)
             return
         weights, normalizer = self.grid.weights(self.scale), self.grid.normalizer(*self.size, self.scale)
         canvas = np.zeros((count, 3, *normalizer.shape), np.float32)
@@ -274,6 +276,9 @@ class _Engine:
                 self.grid.paste(target, out[0][:, :height, :width] * weights, index, self.scale)
         for target in canvas:
             yield _to_frame(target / normalizer, dtype)
+
+    def _finish(self, out: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return _to_frame(out[0][:, : self.scale * self.size[0], : self.scale * self.size[1]], dtype)
 
     def _pad(self, tensor: np.ndarray) -> np.ndarray:
         """Repeat the last row and column until the tensor (1, 3, h, w) has the size the graphs take."""

@@ -1,10 +1,13 @@
 """Skipping against the dense runtime, over steps in PyTorch: where it must be equal, and how far off it may be."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
 
 from tests.deploy.nets import NAMES, float_net, noisy, quantized_net
+from vsrq.deploy.array_pool import ArrayPool
 from vsrq.deploy.driver import StepMemory
 from vsrq.deploy.torch_backend import TorchSteps
 from vsrq.errors import ConfigError, StateError
@@ -230,6 +233,70 @@ def test_motion_everywhere_is_looked_at_seldom_and_rest_is_found_again(monkeypat
     assert looks[:4] == [1, 5, 21, 37]
     assert looks[4:] == list(range(53, 60))
     assert entry.dense == 53
+
+
+@pytest.mark.parametrize("settings", [WHOLE, dict(stretch=3, lookahead=2, scene_threshold=0)], ids=["one", "several"])
+@pytest.mark.parametrize("skip", [dict(tolerance=1, halo=2), dict(tolerance=0, halo=2)], ids=["frames", "all inputs"])
+def test_results_that_nobody_else_holds_are_written_in_place_and_stay_the_same(monkeypatch, net, skip, settings):
+    clip, own = with_a_mover(8), []
+    may_change = ArrayPool.may_change
+    monkeypatch.setattr(ArrayPool, "may_change", lambda *args: own.append(may_change(*args)) or own[-1])
+    result, _ = skipping(net, clip, {"break_even": 1.0, **skip}, **settings)
+    assert set(own) == {False, True}
+    monkeypatch.setattr(ArrayPool, "may_change", lambda *args: False)
+    copied, _ = skipping(net, clip, {"break_even": 1.0, **skip}, **settings)
+    np.testing.assert_array_equal(result, copied)
+
+
+def wandering():
+    """An encoder and frames over which a square wanders: what a step of their memory computes in windows."""
+    policy = SkipPolicy(tolerance=0, halo=2, refresh=None, break_even=1.0, overhead=0)
+    runner, _, stats = encoder_runner(policy, (68, 92))
+    frames = [frame.transpose(2, 0, 1)[None].astype(np.float32) / 255 for frame in with_a_mover(8, 68, 92)[1:]]
+    return runner, frames, stats.steps["encode"]
+
+
+def encode(runner, frame, memory):
+    """Return the results and what is in them."""
+    results = list(runner("encode", {"frame": frame}, memory).values())
+    return [(array, array.copy()) for array in results]
+
+
+def test_results_that_are_held_do_not_change():
+    runner, frames, entry = wandering()
+    memory, held = StepMemory(), []
+    for frame in frames:
+        held += encode(runner, frame, memory)
+    assert entry.windowed == len(frames) - 1
+    for array, content in held:
+        np.testing.assert_array_equal(array, content)
+
+
+def test_memories_that_part_do_not_change_each_other():
+    runner, frames, entry = wandering()
+    memory = StepMemory()
+    for frame in frames[:3]:
+        expected = [content for _, content in encode(runner, frame, memory)]
+    ahead = memory.copy()
+    for frame in frames[3:]:
+        encode(runner, frame, ahead)
+    pixels = entry.pixels
+    for (array, _), content in zip(encode(runner, frames[2], memory), expected, strict=True):
+        np.testing.assert_array_equal(array, content)
+    assert entry.pixels == pixels  # at rest where the first memory is
+
+
+def test_a_call_that_failed_leaves_nothing_half_done(monkeypatch):
+    runner, frames, entry = wandering()
+    memory = StepMemory()
+    for frame in frames[:3]:
+        encode(runner, frame, memory)
+    with monkeypatch.context() as patch:
+        patch.setattr(WindowGraphs, "graph", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            encode(runner, frames[3], memory)
+    encode(runner, frames[2], memory)
+    assert entry.dense == 2  # the first call, and this one
 
 
 def test_one_upscaler_serves_streams_side_by_side():

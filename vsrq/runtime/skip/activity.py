@@ -22,7 +22,7 @@ _SEARCH = 8  # pixels a step without a bounded receptive field sees at least: tw
 
 @dataclass(frozen=True)
 class Kept:
-    """What a step keeps from call to call; a call replaces it and changes no array.
+    """What a step keeps from call to call; a call replaces it, and changes arrays that nothing else holds.
 
     Attributes:
         references: What was last computed with, tile by tile: inputs, or the frames seen.
@@ -81,6 +81,11 @@ class Kept:
         return replace(
             self, references=references, outputs=outputs, age=self.age + 1, calls=self.calls + 1, misses=misses
         )
+
+    def copy(self) -> Kept:
+        """Return the same, held by two from now on; see :meth:`vsrq.deploy.driver.Kept.copy`."""
+        # a tuple of its own, as tuple() does not give: what holds an array is counted
+        return replace(self, references=(*self.references,), outputs=dict(self.outputs))
 
     @property
     def nbytes(self) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,7 @@ class SkipRunner(StepRunner):
         """
         spec, known = self.graphs[name].spec, dict(values)
         kept = memory.kept if isinstance(memory.kept, Kept) else Kept()
+        memory.kept = None  # should this call fail, what is kept may be half done
         made_of = tuple(self._depths.of(known[port.name]) for port in spec.inputs if port.name in self.plan.branches)
         with self.stats.timed(name, "policy"):
             driving = self._judge.driving(spec, known, seen)
@@ -116,17 +118,18 @@ class SkipRunner(StepRunner):
     def _compute(
         self, spec: StepSpec, values: Arrays, placed: list[Windows], driving: tuple[np.ndarray, ...], kept: Kept
     ) -> Kept:
-        """Compute some windows; the arrays of earlier calls stay as they are, for others hold them."""
+        """Compute some windows of what is kept, or of a copy where others hold it, too."""
         with self.stats.timed(spec.name, "scatter"):
             pool = self._pools[spec.name]
-            outputs = {name: _copy(array, pool) for name, array in kept.outputs.items()}
+            outputs = {name: _own(kept.outputs, name, pool) for name in kept.outputs}
             references = self._references(driving, kept)
+            renewed = [] if references is kept.references else list(zip(driving, references, strict=True))
         for windows in placed:
             for part in self.windows.batches(len(windows.starts)):
                 self._compute_batch(spec, values, windows, part, outputs)
             with self.stats.timed(spec.name, "scatter"):
-                for new, old, reference in zip(driving, kept.references, references, strict=False):
-                    if reference is not new and reference is not old:
+                for new, reference in renewed:
+                    if reference is not new:
                         copy_boxes(new, windows, self._ratio(new), reference)
         pixels = self._count(spec.name, placed)
         return kept.after_windows(references, outputs, worth=2 * pixels <= self._pixels)
@@ -139,8 +142,10 @@ class SkipRunner(StepRunner):
         """
         if len(driving) < len(kept.references):
             return kept.references
-        pairs = zip(driving, kept.references, strict=True)
-        return tuple(new if new is old or new.size == 1 else _copy(old, self._frames) for new, old in pairs)
+        return tuple(
+            new if new is kept.references[i] or new.size == 1 else _own(kept.references, i, self._frames)
+            for i, new in enumerate(driving)
+        )
 
     def _compute_batch(self, spec: StepSpec, values: Arrays, windows: Windows, part: slice, outputs: Arrays) -> None:
         shape = windows.height, windows.width, part.stop - part.start
@@ -172,7 +177,11 @@ class SkipRunner(StepRunner):
         return seen
 
 
-def _copy(array: np.ndarray, pool: ArrayPool) -> np.ndarray:
+def _own(arrays: Sequence[np.ndarray] | Arrays, key: Any, pool: ArrayPool) -> np.ndarray:
+    """Return ``arrays[key]`` if nobody else holds it, else a copy."""
+    if pool.may_change(arrays, key):
+        return arrays[key]
+    array = arrays[key]
     twin = pool.empty(array.shape, array.dtype)
     copy(twin[0], array[0])
     return twin

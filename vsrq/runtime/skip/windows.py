@@ -71,17 +71,20 @@ class Layout:
             fit: Returns the size of a window that holds these numbers of rows and columns; default: just that size.
         """
 
-        def edges(tiles: np.ndarray, size: int) -> np.ndarray:
-            smallest = np.append(_EDGES, size)[np.searchsorted(_EDGES, tiles * self.tile + 2 * margin)]
+        def edges(tiles: int, size: int) -> np.ndarray:
+            """Return the edge of a window around 0, 1, ... tiles."""
+            held = np.arange(tiles + 1) * self.tile + 2 * margin
+            smallest = np.append(_EDGES, size)[np.searchsorted(_EDGES, held)]
             return np.minimum(-(-smallest // multiple) * multiple, size)
 
+        heights, widths = edges(self.grid[0], self.height), edges(self.grid[1], self.width)
+
         def cost(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-            return edges(rows, self.height) * edges(columns, self.width) + WINDOW_OVERHEAD
+            return heights[rows] * widths[columns] + WINDOW_OVERHEAD
 
         shapes: dict[tuple[int, int], list[Box]] = defaultdict(list)
         for box in cover(active, cost):
-            rows, columns = np.array(box.bottom - box.top), np.array(box.right - box.left)
-            size = int(edges(rows, self.height)), int(edges(columns, self.width))
+            size = int(heights[box.bottom - box.top]), int(widths[box.right - box.left])
             shapes[fit(*size) if fit else size].append(box)
         return [self._windows(*shape, boxes, margin) for shape, boxes in shapes.items()]
 
